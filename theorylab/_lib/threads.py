@@ -1,0 +1,66 @@
+"""Limit BLAS, OpenMP and Numba together; limiting one alone oversubscribes the cores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+__all__ = ["ThreadLimit", "available_cores", "limit_threads"]
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+class ThreadLimit:
+    """Hold every thread pool of this process at `n` threads until closed.
+
+    Libraries that are loaded later start with their own default, so long-lived
+    holders call :meth:`refresh` before each piece of work; it is free unless
+    modules were imported in between.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._limits: list[object] = []
+        self._numba_before: int | None = None
+        self._modules = -1
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Apply the limit to libraries that were loaded since the last call."""
+        if len(sys.modules) == self._modules:
+            return
+        from threadpoolctl import threadpool_limits
+
+        self._limits.append(threadpool_limits(self.n))
+        numba = sys.modules.get("numba")
+        if numba is not None and hasattr(numba, "set_num_threads") and self._numba_before is None:
+            self._numba_before = numba.get_num_threads()
+            numba.set_num_threads(min(self.n, numba.config.NUMBA_NUM_THREADS))
+        self._modules = len(sys.modules)
+
+    def close(self) -> None:
+        """Give every pool its former size back."""
+        while self._limits:
+            self._limits.pop().restore_original_limits()  # type: ignore[attr-defined]
+        if self._numba_before is not None:
+            sys.modules["numba"].set_num_threads(self._numba_before)
+            self._numba_before = None
+        self._modules = -1
+
+
+@contextlib.contextmanager
+def limit_threads(n: int) -> Iterator[ThreadLimit]:
+    """Run a block with at most `n` threads in BLAS, OpenMP and Numba."""
+    limit = ThreadLimit(n)
+    try:
+        yield limit
+    finally:
+        limit.close()
