@@ -161,7 +161,7 @@ def in_processes(tasks: Iterable[Task], workers: int) -> Iterator[Outcome]:
         suspects: list[Task] = []
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
         try:
-            yield from _drain(queue, partial(pool.submit, execute_elsewhere), 2 * workers, suspects)
+            yield from _drain(queue, partial(_submit, pool), 2 * workers, suspects)
         except GeneratorExit:
             _kill(pool)
             raise
@@ -173,6 +173,10 @@ def in_processes(tasks: Iterable[Task], workers: int) -> Iterator[Outcome]:
             return
         for task in suspects:
             yield _alone(task, context)
+
+
+def _submit(pool: ProcessPoolExecutor, task: Task) -> Future[Outcome]:
+    return pool.submit(execute_elsewhere, task)
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:
