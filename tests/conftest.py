@@ -7,7 +7,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from hypothesis import settings  # noqa: E402
+from hypothesis import settings
 
 # The first call of a compiled kernel takes longer than any sensible deadline.
 settings.register_profile("theorylab", deadline=None, print_blob=True)

@@ -22,7 +22,7 @@ CEILING = LEVEL + 4 * math.sqrt(LEVEL * (1 - LEVEL) / RUNS)
 def rates(criterion, draw, predictions, cells=None, joint=()):
     """Return the simulated probabilities of (CONFIRMED, REFUTED)."""
     cells = cells or [{"k": k} for k in range(len(predictions))]
-    counts = {verdict: 0 for verdict in Verdict}
+    counts = dict.fromkeys(Verdict, 0)
     rng = np.random.default_rng(20260101)
     for _ in range(RUNS):
         points = Points(cells, draw(rng), predictions, range(len(cells)), joint)

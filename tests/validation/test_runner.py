@@ -179,8 +179,14 @@ def test_kill_minus_nine_loses_only_cells_in_flight(tmp_path):
     command = [sys.executable, "-m", "theorylab", "run", str(script), "--full", "--resume", "--json"]
     stored = 0
     for attempt in range(5):
-        process = subprocess.Popen([*command, *(["--workers", "2"] if attempt % 2 else [])], cwd=tmp_path,
-                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        workers = ["--workers", "2"] if attempt % 2 else []
+        process = subprocess.Popen(
+            [*command, *workers],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         time.sleep(0.8 + rng.random())
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -291,8 +297,13 @@ def test_dask_gives_the_same_bits(tmp_path):
         assert all("a=5" in error and "worker" in error for error in record["errors"])
 
 
-def test_a_wrong_dask_address_is_one_sentence(tmp_path):
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [("nowhere", "looks like tcp://host:8786"), ("tcp://127.0.0.1:9", "no dask scheduler")],
+)
+def test_a_wrong_dask_address_is_one_sentence(tmp_path, address, message):
     pytest.importorskip("distributed")
-    done = run_command("run", write_mean(tmp_path), "--dask", "nowhere", cwd=tmp_path)
+    done = run_command("run", write_mean(tmp_path), "--dask", address, cwd=tmp_path)
     assert done.returncode == 1
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -104,7 +104,7 @@ def test_rate_uses_the_last_points_and_one_slope_for_each_other_axis():
         (Better(), [[1.0, 2.0], [1.0, 2.1], [1.0, 1.9]] * 9, None, Verdict.CONFIRMED),
         (Better(larger=True), [[1.0, 2.0], [1.0, 2.1], [1.0, 1.9]] * 9, None, Verdict.REFUTED),
         (FollowsLaw(0.2, law="uniform"), np.linspace(0, 1, 999), None, Verdict.CONFIRMED),
-        (FollowsLaw(0.2), np.linspace(0, 1, 999), lambda: (lambda x: np.clip(x, 0, 1)), Verdict.CONFIRMED),
+        (FollowsLaw(0.2), np.linspace(0, 1, 999), lambda: lambda x: np.clip(x, 0, 1), Verdict.CONFIRMED),
     ],
 )
 def test_verdicts(criterion, samples, predict, verdict):
@@ -171,7 +171,7 @@ def test_missing_target_is_an_error_that_says_what_to_add():
         (lambda: Claim("a.b", "s", "s", Exact(), [1]), TypeError, "quick must be made by grid"),
         (lambda: Claim("a.b", "s", "s", Exact(), grid(), level=0), ValueError, "level must lie in"),
         (lambda: Claim("a.b", "s", "s", Exact(), grid(), expected="refuted"), ValueError, "needs a reason"),
-        (lambda: Claim("a.b", "s", "s", Exact(), grid()).control(len), TypeError, "a control needs its reason"),
+        (lambda: Claim("a.b", "s", "s", Exact(), grid()).control(len), TypeError, "needs its reason"),
     ],
 )
 def test_bad_declarations(build, error, message):

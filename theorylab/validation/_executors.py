@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import signal
+import socket
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -237,11 +238,8 @@ def on_dask(tasks: Iterable[Task], address: str) -> Iterator[Outcome]:
         from distributed import Client
     except ImportError as error:
         raise ImportError("--dask needs dask.distributed: pip install 'theorylab[distributed]'") from error
-    try:
-        client = Client(address, timeout="5s", set_as_default=False)
-    except Exception as error:
-        raise OSError(f"no dask scheduler answers at {address}: {_explain(error, None)}") from error
-    with client:
+    _knock(address)
+    with Client(address, timeout="20s", set_as_default=False) as client:
         suspects: list[Task] = []
         slots = max(1, sum(client.nthreads().values()))
         yield from _dask_window(client, iter(tasks), slots, suspects)
@@ -251,6 +249,17 @@ def on_dask(tasks: Iterable[Task], address: str) -> Iterator[Outcome]:
             yield from _dask_window(client, iter([task]), 1, culprits)
             for culprit in culprits:
                 yield Outcome(culprit, None, "the dask worker died each time it computed this cell")
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nobody listens; dask itself would wait long and complain at length."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        raise OSError(f"the address of a dask scheduler looks like tcp://host:8786, got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise OSError(f"no dask scheduler answers at {address}: {error}") from None
 
 
 def _dask_window(client: Any, queue: Iterator[Task], window: int, suspects: list[Task]) -> Iterator[Outcome]:
