@@ -210,7 +210,7 @@ def test_ctrl_c_says_what_is_known(tmp_path, workers):
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.time() + 60
-    while not list(tmp_path.glob(".theorylab/demo.fast/latest.json")) and time.time() < deadline:
+    while not list(tmp_path.glob("figures/demo.fast.svg")) and time.time() < deadline:
         time.sleep(0.1)
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
