@@ -220,7 +220,9 @@ _CEILINGS = {"read": _read_bandwidth, "dgemm": lambda: _gemm(np.float64), "sgemm
 
 # The table ----------------------------------------------------------------------------------
 
-_HEADER = "| what | peer | threads | ours | peer's | ratio (95 %) | first call | errors ours / peer | ceiling | promise |"
+_COLUMNS = (
+    "what", "peer", "threads", "ours", "peer's", "ratio (95 %)", "first call", "errors ours / peer", "ceiling", "promise",
+)  # fmt: skip
 
 
 def _seconds(t: float | None) -> str:
@@ -243,8 +245,8 @@ def write_table() -> None:
     lines = [
         "# Benchmarks",
         "",
-        "Alternating pairs in one run; the ratio is the peer's time over ours, its median with the exact 95 %",
-        "interval. The first call includes compilation. Ceilings are measured in the same run.",
+        "Alternating pairs in one run; the ratio is the peer's time over ours, its median with the exact",
+        "95 % interval. The first call includes compilation. Ceilings are measured in the same run.",
         "Made by `theorylab bench`; the numbers are those of one machine and no promise for another.",
     ]
     for path in sorted((HERE / "results").glob("*.json")):
@@ -257,6 +259,6 @@ def write_table() -> None:
             f"{content['machine']}. Ceilings: {ceilings or 'none'}.",
             "",
         ]
-        lines += [_HEADER, "|" + " --- |" * 10]
+        lines += ["| " + " | ".join(_COLUMNS) + " |", "|" + " --- |" * len(_COLUMNS)]
         lines += [_markdown_row(Row(**row)) for row in content["rows"]]
     (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
