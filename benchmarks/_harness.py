@@ -221,7 +221,8 @@ _CEILINGS = {"read": _read_bandwidth, "dgemm": lambda: _gemm(np.float64), "sgemm
 # The table ----------------------------------------------------------------------------------
 
 _COLUMNS = (
-    "what", "peer", "threads", "ours", "peer's", "ratio (95 %)", "first call", "errors ours / peer", "ceiling", "promise",
+    "what", "peer", "threads", "ours", "peer's", "ratio (95 %)", "first call", "errors ours / peer",
+    "ceiling", "promise",
 )  # fmt: skip
 
 
