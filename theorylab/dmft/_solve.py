@@ -1,0 +1,228 @@
+"""The causal one-pass solver of the dynamical mean field equations."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from .._lib.checks import check_choice, check_int, check_real
+from .._lib.rng import RNGLike, as_generator
+from ._memory import refuse_if_too_large, solver_bytes
+from ._result import DMFTResult
+from ._rows import initial_overlaps, make_rows
+from ._spec import Network, Task, check_problem
+
+#: A rise of the train loss in one step that is worth a warning, once it is above rounding.
+RISE = 1.05
+#: Schur complements below this, relative to C(t, t), are no longer explained by Monte Carlo noise.
+SCHUR = -1e-6
+
+
+def predict_memory(
+    spec: Network,
+    prob: Task,
+    n_steps: int,
+    init_overlap: ArrayLike | None = None,
+    *,
+    n_samples: int = 1000,
+    dtype: DTypeLike = np.float64,
+    memory: int | None = None,
+    sampler: str = "cholesky",
+) -> int:
+    """Predict the bytes that :func:`dmft_solve` will hold at its peak.
+
+    Parameters
+    ----------
+    spec, prob, n_steps, n_samples, dtype, memory, sampler
+        As in :func:`dmft_solve`.
+    init_overlap : float, optional
+        Only whether a spike of the infinite network vanishes matters; default: it does not.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from theorylab.dmft import QuadraticNetwork, PolynomialTask
+    >>> task = PolynomialTask(nu=2.0)
+    >>> predict_memory(QuadraticNetwork(2, 1.0, 0.5), task, 60) < 2**27
+    True
+    """
+    check_problem(spec, prob)
+    steps = check_int(n_steps, "n_steps", low=1)
+    samples = check_int(n_samples, "n_samples", low=1)
+    window = None if memory is None else check_int(memory, "memory", low=1)
+    kind = _tangent_dtype(dtype)
+    check_choice(sampler, "sampler", ("cholesky", "recursion"))
+    bulk = math.isinf(spec.width)
+    spike = init_overlap is None or bool(np.any(np.asarray(init_overlap) != 0))
+    size = (2 if spike else 1) if bulk else int(spec.width)
+    return solver_bytes(size, bulk, steps, samples, kind, window, sampler)
+
+
+def _tangent_dtype(dtype: DTypeLike) -> np.dtype:
+    """Return float32 or float64; anything else is refused."""
+    kind = np.dtype(dtype)
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype must be float32 or float64, got {kind}")
+    return kind
+
+
+def dmft_solve(
+    spec: Network,
+    prob: Task,
+    kappa: float,
+    n_steps: int,
+    init_overlap: ArrayLike,
+    init_gram: ArrayLike | None = None,
+    n_samples: int = 1000,
+    rng: RNGLike = None,
+    dtype: DTypeLike = np.float64,
+    memory: int | None = None,
+    sampler: str = "cholesky",
+) -> DMFTResult:
+    """Solve the mean field theory of full-batch gradient descent on a two-layer network.
+
+    The limit is that of many dimensions D and samples ``P = nu D`` at a fixed
+    number of steps; the discrete steps are treated exactly. Everything at step t
+    depends on earlier steps only, so one forward pass gives the solution.
+
+    Parameters
+    ----------
+    spec : QuadraticNetwork or SmoothNetwork
+    prob : PolynomialTask or SmoothTask
+    kappa : float
+        Step size, > 0; gradient flow is ``kappa -> 0`` at fixed ``kappa t``.
+    n_steps : int
+        Number T of reported times ``t = 0 .. T - 1``.
+    init_overlap : array_like, shape (N,), or float
+        ``w_i(0) . beta / D``; for the infinite width the spike m0, the overlap
+        in units of the neurons' spread.
+    init_gram : array_like, shape (N, N), optional
+        ``w_i(0) . w_j(0) / D``. Default: the identity.
+    n_samples : int
+        Number S of sampled data points.
+    rng : None, int, SeedSequence or Generator
+    dtype : float32 or float64
+        Of the stored tangents and of the returned arrays. Order parameters are
+        always accumulated in float64.
+    memory : int, optional
+        Keep the response of the forces over this many steps only (that to the
+        initial condition is always kept). A second run at half the length
+        estimates the error.
+    sampler : {"cholesky", "recursion"}
+        How paths are drawn: by factorising the covariance (least noise) or from
+        the weight equation with a fixed random matrix of size S x S.
+
+    Returns
+    -------
+    DMFTResult
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that are out of range or of another kind; a start whose
+        covariance is not positive semidefinite names the eigenvalue.
+    MemoryError
+        Before the run, with the predicted size, where it exceeds what is available.
+
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        Where the march diverges (the entries from there on are NaN), where the
+        train loss rises by more than 5 % in one step, or where the covariance
+        loses positivity.
+
+    Notes
+    -----
+    The equations are re-derived for this package from the cavity method of
+    [1]_ and [2]_; they are not those of [3]_, whose text on them was not used.
+    Costs ``S K^3 T^3 / 6`` operations for the tangents and as many for the
+    weights with S = 1; memory as :func:`predict_memory`.
+
+    References
+    ----------
+    .. [1] B. Bordelon, C. Pehlevan, "Self-consistent dynamical field theory of
+       kernel evolution in wide neural networks", NeurIPS 2022.
+    .. [2] B. Bordelon, A. Atanasov, C. Pehlevan, "A dynamical model of neural
+       scaling laws", ICML 2024.
+    .. [3] T. Kumar, B. Bordelon, S. J. Gershman, C. Pehlevan, "Grokking as the
+       transition from lazy to rich training dynamics", ICLR 2024.
+
+    Examples
+    --------
+    >>> from theorylab.dmft import PolynomialTask, QuadraticNetwork, dmft_solve
+    >>> net = QuadraticNetwork(2, alpha=1.0, eps=0.5)
+    >>> result = dmft_solve(net, PolynomialTask(nu=2.0), 0.1, 5, [0.3, -0.4], rng=0)
+    >>> print(f"{result.test_loss[0]:.4f} {result.test_loss[1]:.3f}")
+    1.0625 0.970
+    """
+    check_problem(spec, prob)
+    step = check_real(kappa, "kappa", low=0.0, open_low=True)
+    steps = check_int(n_steps, "n_steps", low=1)
+    samples = check_int(n_samples, "n_samples", low=1)
+    window = None if memory is None else check_int(memory, "memory", low=1)
+    kind = _tangent_dtype(dtype)
+    check_choice(sampler, "sampler", ("cholesky", "recursion"))
+    m, gram = initial_overlaps(spec, init_overlap, init_gram)
+    rows = make_rows(spec, spike=m.size == 2)
+    needed = solver_bytes(rows.size, rows.bulk, steps, samples, kind, window, sampler)
+    refuse_if_too_large(
+        "dmft_solve", needed, "lower n_steps or n_samples, pass dtype=numpy.float32, or truncate with memory="
+    )
+    generator = as_generator(rng)
+
+    from ._march import March, one_blas_thread
+
+    # Both runs of a truncation study share their random numbers, so that their difference is the truncation's.
+    seed = int(generator.integers(2**63)) if window is not None else None
+
+    def run(length: int | None) -> March:
+        own = np.random.default_rng(seed) if seed is not None else generator
+        march = March(rows, prob, step, steps, m, gram, samples, own, kind, length, sampler)
+        march.run()
+        return march
+
+    with one_blas_thread(), np.errstate(all="ignore"):
+        march = run(window)
+        error = None
+        if window is not None and window < steps:
+            half = run(max(1, window // 2))
+            error = float(np.nanmax(np.abs(half.test - march.test), initial=0.0))
+    settings: dict[str, Any] = {
+        "kappa": step, "sampler": sampler, "n_samples": samples, "memory": window,
+        "predicted_bytes": needed, "truncation_error": error,
+    }  # fmt: skip
+    _warn(march, settings)
+    return march.result(spec, prob, settings, kind)
+
+
+def _warn(march: Any, settings: dict[str, Any]) -> None:
+    """Tell about divergence, a rising loss, or a covariance that is none."""
+    told = f"kappa={settings['kappa']:g}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}"
+    if march.diverged_at is not None:
+        message = (
+            f"dmft_solve diverged at step {march.diverged_at} ({told}, drop tolerance 1e-6): the entries from "
+            "there on are NaN; gradient descent itself may be unstable, so lower kappa, or raise n_samples"
+        )
+    elif march.smallest_schur < SCHUR and march.largest_rise > RISE:
+        message = (
+            f"dmft_solve lost the positivity of its covariance (relative Schur complement "
+            f"{march.smallest_schur:.2g}) and the train loss rose by the factor {march.largest_rise:.3g} in one "
+            f"step ({told}); raise n_samples, lower kappa, or use sampler='recursion'"
+        )
+    elif march.largest_rise > RISE:
+        message = (
+            f"the train loss of dmft_solve rose by the factor {march.largest_rise:.3g} in one step ({told}); "
+            "gradient descent is near its stability limit: lower kappa, or raise n_samples if that is not meant"
+        )
+    else:
+        return
+    from sklearn.exceptions import ConvergenceWarning
+
+    warnings.warn(message, ConvergenceWarning, stacklevel=3)
