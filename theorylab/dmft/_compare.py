@@ -1,0 +1,122 @@
+"""The automatic certificate: does the theory agree with an ensemble of networks?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._lib.checks import check_real
+from ._result import DMFTResult, SimulationResult
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Hold the agreement of theory and simulation, step by step.
+
+    Attributes
+    ----------
+    z_train, z_test : ndarray, shape (T,)
+        Difference of the means over the joint standard error; NaN where neither side has a spread.
+    relative_train, relative_test : ndarray, shape (T,)
+        Difference over the theory's value.
+    excess_train, excess_test : ndarray, shape (T,)
+        Size of the difference over what is allowed; passes up to 1.
+    sigma, rtol : float
+        The allowance, ``sigma`` joint standard errors plus ``rtol`` of the theory's value.
+    """
+
+    z_train: Array
+    z_test: Array
+    relative_train: Array
+    relative_test: Array
+    excess_train: Array
+    excess_test: Array
+    sigma: float
+    rtol: float
+
+    @property
+    def passes(self) -> bool:
+        """Whether both losses agree at every step; NaN never agrees."""
+        worst = np.concatenate([self.excess_train, self.excess_test])
+        return bool(np.all(worst <= 1.0))
+
+
+def compare(
+    res: DMFTResult | Sequence[DMFTResult], sim: SimulationResult, *, sigma: float = 3.0, rtol: float = 0.01
+) -> Comparison:
+    """Compare the theory with an ensemble of simulated networks.
+
+    Parameters
+    ----------
+    res : DMFTResult, or a sequence of them
+        Several solutions with different random numbers also bring the theory's
+        own standard error into the joint one.
+    sim : SimulationResult
+        At least two networks, so that there is a standard error.
+    sigma, rtol : float
+        Allow ``sigma`` joint standard errors plus ``rtol`` of the theory's value.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        Where theory and simulation have different problems or numbers of steps.
+    TypeError
+        For arguments of another kind.
+
+    Examples
+    --------
+    >>> from theorylab.dmft import *
+    >>> net, task = QuadraticNetwork(float("inf"), 1.0, 1.0), PolynomialTask(nu=2.0)
+    >>> theory = dmft_solve(net, task, 0.1, 10, 0.5, n_samples=500, rng=0)
+    >>> networks = simulate_moments(net, task, 0.1, 10, 60, 0.5, n_seeds=8, rng=1)
+    >>> compare(theory, networks).passes
+    True
+    """
+    sigma = check_real(sigma, "sigma", low=0.0)
+    rtol = check_real(rtol, "rtol", low=0.0)
+    solutions = [res] if isinstance(res, DMFTResult) else list(res)
+    if not solutions or not all(isinstance(r, DMFTResult) for r in solutions):
+        raise TypeError("res must be a DMFTResult or a sequence of them")
+    if not isinstance(sim, SimulationResult):
+        raise TypeError(f"sim must be a SimulationResult, got {type(sim).__name__}")
+    steps = sim.train_loss.shape[1]
+    for r in solutions:
+        if r.train_loss.shape != (steps,):
+            raise ValueError(f"res has {r.train_loss.size} steps and sim has {steps}; run both for the same")
+        if (r.spec, r.prob, r.kappa) != (sim.spec, sim.prob, sim.kappa):
+            raise ValueError("res and sim describe different problems: spec, prob and kappa must be equal")
+    train = _judge([r.train_loss for r in solutions], sim.train_loss, sigma, rtol)
+    test = _judge([r.test_loss for r in solutions], sim.test_loss, sigma, rtol)
+    return Comparison(train[0], test[0], train[1], test[1], train[2], test[2], sigma, rtol)
+
+
+def _judge(theory: list[Any], networks: Any, sigma: float, rtol: float) -> tuple[Array, Array, Array]:
+    """Return z-scores, relative differences and used allowance of one loss."""
+    curves = np.asarray(theory, dtype=np.float64)
+    predicted = curves.mean(axis=0)
+    difference = networks.mean(axis=0) - predicted
+    error = np.hypot(_standard_error(curves), _standard_error(networks))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(error > 0, difference / error, np.nan)
+        relative = difference / predicted
+        allowed = sigma * error + rtol * np.abs(predicted)
+        used = np.where(difference == 0, 0.0, np.abs(difference) / allowed)
+    return z, relative, used
+
+
+def _standard_error(samples: Any) -> Array:
+    """Return the standard error over the first axis, 0 for a single row."""
+    n = samples.shape[0]
+    if n < 2:
+        return np.zeros(samples.shape[1])
+    return np.asarray(samples.std(axis=0, ddof=1) / np.sqrt(n))

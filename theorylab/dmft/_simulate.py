@@ -1,0 +1,393 @@
+"""Train real networks with the step of the theory, an ensemble at a time."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._lib.checks import as_float_array, check_int, check_real, check_shape
+from .._lib.rng import RNGLike, as_generator
+from ._losses import network_components, row_losses
+from ._memory import refuse_if_too_large
+from ._result import SimulationResult
+from ._rows import Rows, initial_overlaps, make_rows
+from ._spec import Network, PolynomialTask, QuadraticNetwork, Task, apply, check_problem
+
+Array = NDArray[np.float64]
+
+BLOW_UP = 1e6
+#: Bytes of inputs that are pushed forward and backward together, so that the cache serves the second pass.
+CACHED = 1 << 19
+
+
+class Run:
+    """Curves of one network while it trains."""
+
+    def __init__(self, n_steps: int, size: int) -> None:
+        self.train, self.test = np.full(n_steps, np.nan), np.full(n_steps, np.nan)
+        self.components = np.full((n_steps, 3), np.nan)
+        self.overlap = np.full((n_steps, size), np.nan)
+        self.weights: Array | None = None
+        self.diverged_at: int | None = None
+
+    def sound(self, t: int, loss: float) -> bool:
+        """Note the train loss; False where it has blown up."""
+        if not math.isfinite(loss) or loss > BLOW_UP * max(1.0, float(self.train[0]) if t else 1.0):
+            self.diverged_at = t
+            return False
+        self.train[t] = loss
+        return True
+
+
+def place_weights(m: Array, gram: Array, beta: Array, rng: np.random.Generator) -> Array:
+    """Return weights (N, D) with exactly these overlaps and, if D - 1 directions suffice, this Gram matrix."""
+    d, length2 = beta.size, float(beta @ beta)
+    along = m * (d / length2)
+    values, vectors = np.linalg.eigh(gram - np.outer(m, m) * (d / length2))
+    keep = values > 1e-14 * max(1.0, float(np.abs(gram).max()))
+    root = vectors[:, keep] * np.sqrt(values[keep])
+    z = rng.standard_normal((root.shape[1], d))
+    z -= np.outer(z @ beta / length2, beta)
+    if z.shape[0] and z.shape[0] < d:
+        z = np.linalg.qr(z.T)[0].T * math.sqrt(d)
+        z -= np.outer(z @ beta / length2, beta)  # once more, for the last bits
+    # The signs of the eigenvectors and of QR are free; the Gaussian rows make any choice equal in law.
+    return np.outer(along, beta) + root @ z
+
+
+def _inputs(
+    dim: int, count: int, prob: Task, inputs: Array | None, beta: Array | None, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
+    """Return beta, X and the labels of one training set, drawing what is not given."""
+    if beta is None:
+        beta = rng.standard_normal(dim)
+        beta *= math.sqrt(dim / float(beta @ beta))
+    if inputs is None:
+        inputs = rng.standard_normal((count, dim)) / math.sqrt(dim)
+    labels = apply(prob.target, inputs @ beta, "target")
+    if prob.noise > 0:
+        labels = labels + prob.noise * rng.standard_normal(count)
+    return beta, inputs, labels
+
+
+def _train_network(
+    rows: Rows, prob: Task, kappa: float, n_steps: int, weights: Array, beta: Array, x: Array, y: Array
+) -> Run:
+    """Iterate eq. (1); inputs are visited in blocks that stay in cache between the two products."""
+    spec, (n, d), count = rows.spec, weights.shape, x.shape[0]
+    run = Run(n_steps, n)
+    start, rate = weights.copy(), kappa / (spec.alpha * prob.nu)
+    block = max(1, min(count, CACHED // (8 * d)))
+    pieces = [slice(lo, min(lo + block, count)) for lo in range(0, count, block)]
+    centre = np.zeros(count)
+    wick = isinstance(spec, QuadraticNetwork) and isinstance(prob, PolynomialTask)
+    for t in range(n_steps):
+        gradient = np.zeros_like(weights)
+        total = 0.0
+        for piece in pieces:
+            h = x[piece] @ weights.T
+            output = rows.output(h)[0]
+            if spec.center and t == 0:
+                centre[piece] = output
+            delta = output - centre[piece] - y[piece]
+            total += float(delta @ delta)
+            if t + 1 < n_steps:
+                gradient += (rows.force(h)[0] * delta[:, None]).T @ x[piece]
+        if not run.sound(t, total / count):
+            return run
+        run.overlap[t] = weights @ beta / d
+        if wick:
+            assert isinstance(spec, QuadraticNetwork)
+            assert isinstance(prob, PolynomialTask)
+            run.components[t] = network_components(weights, beta, spec, prob, start if spec.center else None)
+            run.test[t] = run.components[t].sum()
+        else:
+            z = np.concatenate([weights, start, beta[None, :]])
+            run.test[t] = row_losses(rows, prob, z @ z.T / d, 0.0, 0.0)[0]
+        run.weights = weights
+        if t + 1 < n_steps:
+            weights = weights - rate * gradient
+    return run
+
+
+def _train_moments(
+    spec: QuadraticNetwork, prob: PolynomialTask, kappa: float, n_steps: int, spike: float,
+    beta: Array, x: Array, y: Array,
+) -> Run:  # fmt: skip
+    """Iterate eq. (3): the mean s, the spike p and the map Phi are columns of one matrix."""
+    d, eps, alpha = beta.size, spec.eps, spec.alpha
+    rate, size = kappa / (alpha * prob.nu), 2 if spike else 1
+    run = Run(n_steps, size)
+    z = np.concatenate([np.zeros((d, 1)), spike * beta[:, None], np.eye(d)], axis=1)
+    centre: Any = 0.0
+    first: Any = 0.0
+    for t in range(n_steps):
+        h = x @ z
+        output = alpha * (h[:, 0] + 0.5 * eps * np.einsum("ij,ij->i", h, h))
+        if spec.center and t == 0:
+            centre = output
+            first = alpha * eps * (z @ z.T)
+        delta = output - centre - y
+        if not run.sound(t, float(delta @ delta) / delta.size):
+            return run
+        run.overlap[t] = (beta @ z[:, :size]) / d
+        matrix = alpha * eps * (z @ z.T) - np.outer(beta, beta) - first
+        trace = float(np.trace(matrix)) / d + prob.offset
+        power = alpha * alpha * float(z[:, 0] @ z[:, 0]) / d
+        run.components[t] = power, float(np.sum(matrix * matrix)) / (2.0 * d * d), 0.25 * trace * trace
+        run.test[t] = run.components[t].sum()
+        if t + 1 < n_steps:
+            h *= eps
+            h[:, 0] += 1.0
+            h *= delta[:, None]
+            z = z - rate * (x.T @ h)
+    return run
+
+
+def _ensemble(train: Callable[[np.random.Generator], Run], n_seeds: int, rng: RNGLike) -> list[Run]:
+    """Train all networks, each from its own stream, shared among as many threads as Numba may use."""
+    from ._kernels import threads
+    from ._march import one_blas_thread
+
+    seeds = as_generator(rng).integers(2**63, size=n_seeds)
+
+    def one(seed: int) -> Run:
+        with np.errstate(all="ignore"):
+            return train(np.random.default_rng(seed))
+
+    with one_blas_thread():
+        workers = min(threads(), n_seeds)
+        if workers == 1:
+            return [one(int(seed)) for seed in seeds]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(one, map(int, seeds)))
+
+
+def _pack(
+    runs: list[Run], spec: Network, prob: Task, kappa: float, dim: int, name: str, *, wick: bool, weights: bool
+) -> SimulationResult:
+    """Stack the runs, and tell about those that diverged."""
+    lost = [run.diverged_at for run in runs if run.diverged_at is not None]
+    if lost:
+        from sklearn.exceptions import ConvergenceWarning
+
+        warnings.warn(
+            f"{len(lost)} of {len(runs)} networks diverged in {name}, the first at step {min(lost)} "
+            f"(kappa={kappa:g}); their entries from there on are NaN; lower kappa",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    last = [run.weights for run in runs if run.weights is not None]
+    return SimulationResult(
+        spec, prob, kappa, dim,
+        np.stack([run.train for run in runs]), np.stack([run.test for run in runs]),
+        np.stack([run.overlap for run in runs]),
+        np.stack([run.components for run in runs]) if wick else None,
+        np.stack(last) if weights and len(last) == len(runs) else None,
+    )  # fmt: skip
+
+
+def _check_run(prob: Task, kappa: Any, n_steps: Any, dim: Any, n_seeds: Any) -> tuple[float, int, int, int, int]:
+    """Validate what both simulators share; the last value is the number of samples P."""
+    step = check_real(kappa, "kappa", low=0.0, open_low=True)
+    steps = check_int(n_steps, "n_steps", low=1)
+    d = check_int(dim, "dim", low=1)
+    seeds = check_int(n_seeds, "n_seeds", low=1)
+    count = round(prob.nu * d)
+    if count < 1:
+        raise ValueError(f"nu * dim = {prob.nu * d:g} rounds to no sample; enlarge dim")
+    return step, steps, d, seeds, count
+
+
+def _given(inputs: ArrayLike | None, beta: ArrayLike | None, count: int, dim: int) -> tuple[Any, Any]:
+    """Validate a user's own inputs and target direction."""
+    x = b = None
+    if inputs is not None:
+        x = as_float_array(inputs, "inputs", ndim=2, dtype=np.float64)
+        check_shape(x, (count, dim), "inputs", "because P = round(nu * dim)")
+    if beta is not None:
+        b = as_float_array(beta, "beta", ndim=1, dtype=np.float64)
+        check_shape(b, (dim,), "beta", "to match dim")
+        if not np.any(b):
+            raise ValueError("beta is zero, expected a direction, of squared norm dim in the theory")
+    return x, b
+
+
+def simulate(
+    spec: Network,
+    prob: Task,
+    kappa: float,
+    n_steps: int,
+    dim: int,
+    init_overlap: ArrayLike | None = None,
+    n_seeds: int = 1,
+    rng: RNGLike = None,
+    init_weights: ArrayLike | None = None,
+    inputs: ArrayLike | None = None,
+    beta: ArrayLike | None = None,
+    init_gram: ArrayLike | None = None,
+) -> SimulationResult:
+    """Train an ensemble of finite networks by full-batch gradient descent.
+
+    Parameters
+    ----------
+    spec : QuadraticNetwork or SmoothNetwork
+        Of finite width N.
+    prob : PolynomialTask or SmoothTask
+    kappa : float
+        Step size as in the theory: learning rate ``kappa N D / alpha^2`` on half the mean square.
+    n_steps : int
+        Number T of reported times.
+    dim : int
+        Input dimension D; ``P = round(nu D)`` samples.
+    init_overlap : array_like, shape (N,)
+        ``w_i(0) . beta / D``, met exactly. May be left out with `init_weights`.
+    n_seeds : int
+        Networks, each with its own data and weights.
+    rng : None, int, SeedSequence or Generator
+    init_weights : array_like, shape (N, D), optional
+        Start here instead.
+    inputs : array_like, shape (P, D), optional
+        Training inputs, for all networks. Default: ``N(0, I/D)``.
+    beta : array_like, shape (D,), optional
+        Target direction. Default: random of squared norm D.
+    init_gram : array_like, shape (N, N), optional
+        ``w_i(0) . w_j(0) / D``; met exactly for N < D, on average otherwise.
+
+    Returns
+    -------
+    SimulationResult
+        The test loss is exact, not measured on a test set.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments out of range, of other shapes, or of another kind.
+    MemoryError
+        Where the training inputs do not fit.
+
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        Where networks diverge; their curves end in NaN.
+
+    Notes
+    -----
+    ``w_i <- w_i - (kappa / (alpha nu)) sum_mu a_i phi'(h_i) Delta_mu x_mu``.
+    Costs ``4 P D N`` operations per step and network.
+
+    Examples
+    --------
+    >>> from theorylab.dmft import PolynomialTask, QuadraticNetwork, simulate
+    >>> net, task = QuadraticNetwork(2, alpha=1.0, eps=0.5), PolynomialTask(nu=2.0)
+    >>> run = simulate(net, task, 0.1, 5, dim=50, init_overlap=[0.3, -0.4], rng=0)
+    >>> run.train_loss.shape, [round(float(m), 12) for m in run.overlap[0, 0]]
+    ((1, 5), [0.3, -0.4])
+    """
+    check_problem(spec, prob)
+    if math.isinf(spec.width):
+        raise ValueError("simulate needs a finite width; for the infinite network call simulate_moments")
+    step, steps, d, seeds, count = _check_run(prob, kappa, n_steps, dim, n_seeds)
+    width = int(spec.width)
+    x, b = _given(inputs, beta, count, d)
+    start = None
+    m = gram = np.empty(0)
+    if init_weights is not None:
+        start = as_float_array(init_weights, "init_weights", ndim=2, dtype=np.float64)
+        check_shape(start, (width, d), "init_weights", "to match width and dim")
+    elif init_overlap is None:
+        raise ValueError("init_overlap is missing: pass the overlaps w_i . beta / D, or init_weights")
+    else:
+        m, gram = initial_overlaps(spec, init_overlap, init_gram)
+        if d == 1 and np.any(np.abs(gram - np.outer(m, m)) > 1e-12):
+            raise ValueError("dim = 1 leaves no direction beside beta; pass init_weights, or a larger dim")
+    refuse_if_too_large("simulate", 8 * d * (2 * count + 6 * width), "lower dim or nu")
+    rows = make_rows(spec, spike=False)
+
+    def train(generator: np.random.Generator) -> Run:
+        own_beta, own_x, y = _inputs(d, count, prob, x, b, generator)
+        weights = start if start is not None else place_weights(m, gram, own_beta, generator)
+        return _train_network(rows, prob, step, steps, weights, own_beta, own_x, y)
+
+    runs = _ensemble(train, seeds, rng)
+    wick = isinstance(spec, QuadraticNetwork) and isinstance(prob, PolynomialTask)
+    return _pack(runs, spec, prob, step, d, "simulate", wick=wick, weights=True)
+
+
+def simulate_moments(
+    spec: QuadraticNetwork,
+    prob: PolynomialTask,
+    kappa: float,
+    n_steps: int,
+    dim: int,
+    init_overlap: float = 0.0,
+    n_seeds: int = 1,
+    rng: RNGLike = None,
+    inputs: ArrayLike | None = None,
+    beta: ArrayLike | None = None,
+) -> SimulationResult:
+    """Train infinitely wide networks exactly, at finite input dimension.
+
+    The gradient is affine in each weight vector, so the infinite network closes
+    on its mean, the image of the spike, and the linear map of the initial
+    weights: matrices of size D x D, whatever the width.
+
+    Parameters
+    ----------
+    spec : QuadraticNetwork
+        Of infinite width.
+    prob : PolynomialTask
+    kappa, n_steps, dim, n_seeds, rng, inputs, beta
+        As in :func:`simulate`.
+    init_overlap : float
+        Spike m0 of the initial weights, ``E w w^T = I + m0^2 beta beta^T``.
+
+    Returns
+    -------
+    SimulationResult
+        Rows of `overlap` are the mean s and, where m0 is not 0, the spike p.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in :func:`simulate`, and for a finite width.
+
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        Where networks diverge.
+
+    Notes
+    -----
+    Costs ``4 P D^2 + 2 D^3`` operations per step and network.
+
+    Examples
+    --------
+    >>> from theorylab.dmft import PolynomialTask, QuadraticNetwork, simulate_moments
+    >>> net, task = QuadraticNetwork(float("inf"), alpha=1.0, eps=1.0), PolynomialTask(nu=2.0)
+    >>> simulate_moments(net, task, 0.1, 5, dim=20, init_overlap=0.5, rng=0).overlap.shape
+    (1, 5, 2)
+    """
+    check_problem(spec, prob)
+    if not isinstance(spec, QuadraticNetwork) or not isinstance(prob, PolynomialTask):
+        raise TypeError("simulate_moments needs a QuadraticNetwork and a PolynomialTask")
+    if not math.isinf(spec.width):
+        raise ValueError(f"simulate_moments needs width=inf, got {spec.width}; for finite widths call simulate")
+    step, steps, d, seeds, count = _check_run(prob, kappa, n_steps, dim, n_seeds)
+    x, b = _given(inputs, beta, count, d)
+    m, _ = initial_overlaps(spec, init_overlap, None)
+    spike = float(m[-1]) if m.size == 2 else 0.0
+    refuse_if_too_large("simulate_moments", 8 * d * (3 * count + 6 * d), "lower dim or nu")
+
+    def train(generator: np.random.Generator) -> Run:
+        own_beta, own_x, y = _inputs(d, count, prob, x, b, generator)
+        return _train_moments(spec, prob, step, steps, spike, own_beta, own_x, y)
+
+    runs = _ensemble(train, seeds, rng)
+    return _pack(runs, spec, prob, step, d, "simulate_moments", wick=True, weights=False)
