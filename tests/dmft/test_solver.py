@@ -1,0 +1,287 @@
+"""The solver against closed forms, against naive networks, and against itself."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from theorylab._lib.threads import limit_threads
+from theorylab.dmft import (
+    PolynomialTask,
+    QuadraticNetwork,
+    SmoothNetwork,
+    SmoothTask,
+    compare,
+    dmft_solve,
+    lazy_limit,
+    predict_memory,
+    simulate,
+    simulate_moments,
+)
+
+PAIR = QuadraticNetwork(2, alpha=1.0, eps=0.5)
+TASK = PolynomialTask(nu=2.0)
+START = [0.3, -0.4]
+
+
+def test_one_step_against_exact_gaussian_moments():
+    """Section values by hand from Gaussian moments up to order 8.
+
+    Overlaps and C(1, 0) need moments up to order 4, which the samples have
+    exactly. C(1, 1) and the test loss need order 6 and 8: with 4096
+    low-discrepancy samples their spread over seeds is 3e-4; five of them.
+    """
+    for kappa, m1, c11, test1 in (
+        (0.1, [0.32, -0.415], [[0.921959375, -0.1016375], [-0.1016375, 0.928565625]], 0.969500779991),
+        (0.3, [0.36, -0.445], [[0.843634375, -0.2427375], [-0.2427375, 0.861090625]], 0.854318208555),
+    ):
+        r = dmft_solve(PAIR, TASK, kappa, 2, START, n_samples=4096, rng=0)
+        assert abs(r.test_loss[0] - 1.0625) < 1e-12
+        np.testing.assert_allclose(r.force_response[0, 0], 0.5, atol=1e-12)
+        np.testing.assert_allclose(r.overlap[1], m1, atol=1e-12)
+        np.testing.assert_allclose(r.correlation[1, 1], c11, atol=1.5e-3)
+        np.testing.assert_allclose(r.test_loss[1], test1, atol=1.5e-3)
+        assert abs(r.train_loss[0] - 1.0625) < 0.01
+        np.testing.assert_allclose(
+            r.force_correlation[0, 0], [[1.516875, 1.1375], [1.1375, 1.473125]], atol=0.04
+        )
+    np.testing.assert_allclose(
+        dmft_solve(PAIR, TASK, 0.1, 2, START, rng=1).correlation[1, 0], [[0.9545, -0.056], [-0.056, 0.958]], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("sampler", ["cholesky", "recursion"])
+def test_two_neurons_against_stored_curves(sampler):
+    """Means of six independent solutions with S=3000; tolerance 3 spreads of one solution of that kind."""
+    r = dmft_solve(PAIR, TASK, 0.1, 60, START, n_samples=1500, rng=3, sampler=sampler)
+    at = [5, 10, 20, 40, 59]
+    train, test = [0.4596, 0.2726, 0.1453, 0.0751, 0.0512], [0.8187, 0.7465, 0.6763, 0.6090, 0.5745]
+    assert np.all(np.abs(r.train_loss[at] - train) < 3 * np.array([0.004, 0.005, 0.004, 0.003, 0.003]))
+    assert np.all(np.abs(r.test_loss[at] - test) < 3 * np.array([0.0007, 0.0014, 0.003, 0.007, 0.010]))
+
+
+@pytest.mark.parametrize("sampler", ["cholesky", "recursion"])
+def test_infinite_width_against_stored_curves(sampler):
+    """Means of four solutions; spreads of one are at most 0.0007 for the test loss and 2 % for the train loss."""
+    r = dmft_solve(QuadraticNetwork(np.inf, 1.0, 1.0), TASK, 0.1, 40, 0.5, rng=5, sampler=sampler)
+    at = [5, 10, 20, 39]
+    np.testing.assert_allclose(r.train_loss[at], [0.0591, 0.0280, 0.0110, 0.0037], rtol=0.06)
+    np.testing.assert_allclose(r.test_loss[at], [0.2413, 0.2276, 0.2170, 0.2100], atol=3 * 0.0007)
+
+
+@pytest.mark.parametrize(("sampler", "tolerance"), [("cholesky", 1e-4), ("recursion", 1e-3)])
+@pytest.mark.parametrize("nu", [0.5, 2.0])
+def test_lazy_limit(sampler, tolerance, nu):
+    """At alpha = 1e4 corrections are of order 1/alpha = 1e-4; the recursion adds noise of order 1e-3."""
+    net = QuadraticNetwork(np.inf, 1e4, 0.3, center=True)
+    r = dmft_solve(net, PolynomialTask(nu, offset=1.0), 0.1, 40, 0.0, rng=2, sampler=sampler)
+    train, test = lazy_limit(nu, 0.3, 0.1, np.arange(40))
+    assert np.abs(r.train_loss - train).max() < tolerance
+    assert np.abs(r.test_loss - test).max() < tolerance
+
+
+def test_agrees_with_networks_that_have_signs_noise_and_a_centre():
+    net = QuadraticNetwork(3, alpha=1.5, eps=0.6, signs=[1, -1, 1], center=True)
+    task = PolynomialTask(nu=3.0, noise=0.3, offset=1.0)
+    start = [0.5, 0.1, -0.2]
+    theory = [dmft_solve(net, task, 0.1, 25, start, rng=k) for k in range(3)]
+    networks = simulate(net, task, 0.1, 25, 300, start, n_seeds=24, rng=1)
+    assert compare(theory, networks).passes
+
+
+def test_smooth_activation_and_target():
+    net = SmoothNetwork(
+        2, 2.0, np.tanh, lambda h: 1 - np.tanh(h) ** 2, lambda h: -2 * np.tanh(h) * (1 - np.tanh(h) ** 2)
+    )
+    task = SmoothTask(2.0, np.sin, np.cos)
+    theory = [dmft_solve(net, task, 0.1, 20, [0.5, -0.3], rng=k) for k in range(3)]
+    networks = simulate(net, task, 0.1, 20, 200, [0.5, -0.3], n_seeds=24, rng=1)
+    assert compare(theory, networks).passes
+
+
+def test_a_quadratic_network_is_the_same_through_the_smooth_door():
+    smooth = SmoothNetwork(2, 1.0, PAIR.phi, PAIR.dphi, PAIR.d2phi)
+    task = SmoothTask(2.0, lambda u: 0.5 * u**2, lambda u: u)
+    a = dmft_solve(PAIR, TASK, 0.1, 8, START, n_samples=300, rng=0)
+    b = dmft_solve(smooth, task, 0.1, 8, START, n_samples=300, rng=0)
+    # Gauss-Hermite is exact for polynomials; what is left is the order of operations over 8 steps.
+    np.testing.assert_allclose(b.train_loss, a.train_loss, rtol=1e-11)
+    np.testing.assert_allclose(b.test_loss, a.test_loss, rtol=1e-10)
+    assert b.components is None
+    np.testing.assert_allclose(a.components.sum(axis=1), a.test_loss, rtol=1e-12)
+
+
+def test_the_mean_over_neurons_of_a_wide_network_is_the_infinite_one():
+    """Width 6 against infinity differs visibly, so the bulk is more than decoration."""
+    wide = dmft_solve(QuadraticNetwork(np.inf, 1.0, 1.0), TASK, 0.1, 20, 0.0, n_samples=500, rng=0)
+    narrow = dmft_solve(QuadraticNetwork(6, 1.0, 1.0), TASK, 0.1, 20, np.zeros(6), n_samples=500, rng=0)
+    far = dmft_solve(QuadraticNetwork(2, 1.0, 1.0), TASK, 0.1, 20, np.zeros(2), n_samples=500, rng=0)
+    gap = [abs(r.train_loss[-1] - wide.train_loss[-1]) for r in (narrow, far)]
+    assert gap[0] < gap[1]
+
+
+def test_mirrored_neurons_stay_mirrored():
+    """Exchangeable neurons have exchangeable order parameters in law; equal rows are equal exactly."""
+    gram = np.ones((2, 2))
+    r = dmft_solve(PAIR, TASK, 0.1, 10, [0.5, 0.5], init_gram=gram, n_samples=400, rng=0)
+    np.testing.assert_allclose(r.overlap[:, 0], r.overlap[:, 1], rtol=1e-10)
+    np.testing.assert_allclose(r.correlation[..., 0, 0], r.correlation[..., 1, 1], rtol=1e-10)
+
+
+def test_shapes_causality_and_symmetry():
+    r = dmft_solve(PAIR, TASK, 0.1, 7, START, n_samples=200, rng=0)
+    for table in (r.correlation, r.response, r.force_correlation, r.force_response):
+        assert table.shape == (7, 7, 2, 2)
+    assert r.overlap.shape == (7, 2)
+    assert r.components.shape == (7, 3)
+    for t in range(7):
+        assert not r.response[t, t:].any()
+        assert not r.force_response[t, t + 1 :].any()
+    np.testing.assert_array_equal(r.correlation, r.correlation.transpose(1, 0, 3, 2))
+    np.testing.assert_array_equal(r.response[range(1, 7), range(6)], np.tile(np.eye(2), (6, 1, 1)))
+    wide = dmft_solve(QuadraticNetwork(np.inf, 1.0, 0.5), TASK, 0.1, 3, 0.2, n_samples=50, rng=0)
+    assert wide.overlap.shape == (3, 2)
+    assert wide.bulk_correlation.shape == wide.bulk_response.shape == (3, 3)
+    assert dmft_solve(QuadraticNetwork(np.inf, 1.0, 0.5), TASK, 0.1, 3, 0, n_samples=50).overlap.shape == (3, 1)
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 5, 9])
+@pytest.mark.parametrize("width", [1, np.inf])
+def test_tiny_runs(n_samples, width):
+    net = QuadraticNetwork(width, 1.0, 0.5)
+    start = 0.2 if width == np.inf else [0.2]
+    for sampler in ("cholesky", "recursion"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # one sample may well diverge
+            for steps in (1, 2, 4):
+                r = dmft_solve(net, TASK, 0.05, steps, start, n_samples=n_samples, rng=0, sampler=sampler)
+                assert r.train_loss.shape == (steps,)
+
+
+def test_linear_network_never_learns_the_target():
+    """eps = 0: overlaps cannot grow, and the test loss cannot fall below the quadratic part 3/4."""
+    r = dmft_solve(QuadraticNetwork(2, 1.0, 0.0), TASK, 0.1, 30, [0.0, 0.0], rng=0)
+    np.testing.assert_allclose(r.overlap, 0.0, atol=1e-12)
+    assert r.test_loss.min() >= 0.75 - 1e-9
+
+
+@pytest.mark.parametrize("width", [2, np.inf])
+@pytest.mark.parametrize("sampler", ["cholesky", "recursion"])
+def test_same_bits_for_one_and_two_threads(width, sampler):
+    net = QuadraticNetwork(width, 1.0, 0.5)
+    start = START if width == 2 else 0.3
+    results = []
+    for n in (1, 2):
+        with limit_threads(n):
+            results.append(dmft_solve(net, TASK, 0.1, 12, start, n_samples=200, rng=7, sampler=sampler))
+    for name in ("train_loss", "test_loss", "correlation", "force_response", "response", "force_correlation"):
+        np.testing.assert_array_equal(getattr(results[0], name), getattr(results[1], name))
+
+
+def test_float32_tangents():
+    net = QuadraticNetwork(np.inf, 1.0, 0.5)
+    a = dmft_solve(net, TASK, 0.1, 20, 0.3, n_samples=300, rng=0)
+    b = dmft_solve(net, TASK, 0.1, 20, 0.3, n_samples=300, rng=0, dtype=np.float32)
+    assert b.train_loss.dtype == b.correlation.dtype == np.float32
+    # Each of 20 steps adds rounding errors of 6e-8 to tangents of order one.
+    np.testing.assert_allclose(b.test_loss, a.test_loss, rtol=2e-5)
+
+
+def test_truncated_memory():
+    net = QuadraticNetwork(2, 1.0, 0.5, center=True)
+    whole = dmft_solve(net, TASK, 0.1, 30, START, n_samples=300, rng=np.random.default_rng(0).integers(2**63))
+    same = dmft_solve(net, TASK, 0.1, 30, START, n_samples=300, rng=0, memory=30)
+    np.testing.assert_array_equal(whole.test_loss, same.test_loss)
+    errors = []
+    for length in (3, 8, 20):
+        r = dmft_solve(net, TASK, 0.1, 30, START, n_samples=300, rng=0, memory=length)
+        errors.append(np.abs(r.test_loss - whole.test_loss).max())
+        estimate = r.diagnostics["truncation_error"]
+        assert errors[-1] <= 2 * estimate
+        assert not r.force_response[29, 1 : 30 - length].any()
+        assert r.force_response[29, 0].any()
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_divergence_is_told_and_ends_in_nan():
+    with pytest.warns(ConvergenceWarning, match=r"kappa=5.*sampler='cholesky'.*n_samples=200"):
+        r = dmft_solve(PAIR, TASK, 5.0, 20, START, n_samples=200, rng=0)
+    at = r.diagnostics["diverged_at"]
+    assert 0 < at < 20
+    assert np.isfinite(r.train_loss[:at]).all()
+    assert np.isnan(r.train_loss[at:]).all()
+    assert np.isnan(r.test_loss[at:]).all()
+    assert np.isnan(r.correlation[at:]).all()
+    assert np.isnan(r.overlap[at:]).all()
+
+
+def test_too_large_runs_refuse_with_the_number():
+    with pytest.raises(MemoryError, match=r"dmft_solve would need [\d.e+]+ [GT]iB"):
+        dmft_solve(PAIR, TASK, 0.1, 200_000, START)
+    small = predict_memory(PAIR, TASK, 100, dtype=np.float32)
+    assert small < predict_memory(PAIR, TASK, 100)
+    assert predict_memory(PAIR, TASK, 400, memory=50) < predict_memory(PAIR, TASK, 400) / 4
+
+
+def test_predicted_memory_is_what_the_run_takes():
+    import tracemalloc
+
+    net = QuadraticNetwork(np.inf, 1.0, 0.5)
+    dmft_solve(net, TASK, 0.1, 3, 0.3, n_samples=64, rng=0)  # compile first
+    tracemalloc.start()
+    dmft_solve(net, TASK, 0.05, 40, 0.3, n_samples=400, rng=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    predicted = predict_memory(net, TASK, 40, n_samples=400)
+    assert 0.6 * predicted < peak < 1.2 * predicted
+
+
+def test_arguments_stay_as_they_are():
+    start, gram = np.array(START), np.asfortranarray(np.eye(2))
+    start.flags.writeable = gram.flags.writeable = False
+    dmft_solve(PAIR, TASK, 0.1, 3, start[::1], gram, n_samples=50, rng=0)
+    np.testing.assert_array_equal(gram, np.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"kappa": 0.0}, ValueError, "kappa"),
+        ({"kappa": np.nan}, ValueError, "kappa"),
+        ({"kappa": "x"}, TypeError, "kappa"),
+        ({"n_steps": 0}, ValueError, "n_steps"),
+        ({"n_steps": 2.0}, TypeError, "n_steps"),
+        ({"n_samples": 0}, ValueError, "n_samples"),
+        ({"memory": 0}, ValueError, "memory"),
+        ({"sampler": "magic"}, ValueError, "sampler"),
+        ({"dtype": np.float16}, TypeError, "dtype"),
+        ({"rng": "x"}, TypeError, "rng"),
+        ({"init_overlap": [0.3]}, ValueError, "init_overlap"),
+        ({"init_overlap": [0.9, 0.9]}, ValueError, "eigenvalue"),
+        ({"init_overlap": [0.3, np.inf]}, ValueError, "init_overlap"),
+        ({"init_gram": [[1.0, 2.0], [2.0, 1.0]]}, ValueError, "eigenvalue"),
+        ({"init_gram": [[1.0, 0.2], [0.1, 1.0]]}, ValueError, "symmetric"),
+        ({"init_gram": np.eye(3)}, ValueError, "init_gram"),
+        ({"spec": "net"}, TypeError, "spec"),
+        ({"prob": None}, TypeError, "prob"),
+    ],
+)
+def test_bad_input(change, error, message):
+    call = {"spec": PAIR, "prob": TASK, "kappa": 0.1, "n_steps": 3, "init_overlap": START, "n_samples": 20, **change}
+    with pytest.raises(error, match=message):
+        dmft_solve(**call)
+
+
+def test_bad_input_at_infinite_width():
+    net = QuadraticNetwork(np.inf, 1.0, 0.5)
+    with pytest.raises(ValueError, match="scalar spike"):
+        dmft_solve(net, TASK, 0.1, 3, [0.1, 0.2])
+    with pytest.raises(ValueError, match="init_gram"):
+        dmft_solve(net, TASK, 0.1, 3, 0.1, np.eye(2))
+
+
+def test_moments_and_theory_agree_at_infinite_width():
+    net = QuadraticNetwork(np.inf, 1.0, 1.0)
+    theory = [dmft_solve(net, TASK, 0.1, 30, 0.5, rng=k) for k in range(2)]
+    assert compare(theory, simulate_moments(net, TASK, 0.1, 30, 150, 0.5, n_seeds=8, rng=0)).passes
