@@ -1,0 +1,262 @@
+"""Simulators, losses, closed forms, comparison: against naive code and numbers from elsewhere."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from .reference import torch_free_test_loss, train_by_definition
+from sklearn.exceptions import ConvergenceWarning
+
+from theorylab._lib.threads import limit_threads
+from theorylab.dmft import (
+    Comparison,
+    PolynomialTask,
+    QuadraticNetwork,
+    SmoothNetwork,
+    SmoothTask,
+    compare,
+    dmft_solve,
+    grokking_times,
+    lazy_limit,
+    ntk,
+    simulate,
+    simulate_moments,
+    test_loss_components,
+)
+
+TASK = PolynomialTask(nu=2.0, offset=1.0)
+NETS = [
+    QuadraticNetwork(1, 1.0, 0.5),
+    QuadraticNetwork(3, -1.5, 0.4, signs=(1, -1, 1), center=True),
+    QuadraticNetwork(12, 2.0, 0.3, signs=[1, -1] * 6, center=True),
+    SmoothNetwork(2, 1.0, np.tanh, lambda h: 1 - np.tanh(h) ** 2, lambda h: h * 0, center=True),
+]
+
+
+def normal_start(net, d, seed=0):
+    rng = np.random.default_rng(seed)
+    beta = rng.standard_normal(d)
+    beta *= np.sqrt(d / (beta @ beta))
+    return rng.standard_normal((net.width, d)), rng.standard_normal((2 * d, d)) / np.sqrt(d), beta
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("d", [5, 30])
+def test_replays_one_network_exactly(net, d):
+    """12 steps of order-one sums over at most 60 terms: rounding stays below 1e-12."""
+    W, X, beta = normal_start(net, d)
+    losses, overlaps, last = train_by_definition(net, TASK, 0.05, 12, W, X, beta)
+    run = simulate(net, TASK, 0.05, 12, d, np.zeros(net.width), init_weights=W, inputs=X, beta=beta)
+    np.testing.assert_allclose(run.train_loss[0], losses, rtol=1e-11)
+    np.testing.assert_allclose(run.overlap[0], overlaps, atol=1e-12)
+    # The reference makes one more update after its last report.
+    again, _, before = train_by_definition(net, TASK, 0.05, 11, W, X, beta)
+    assert again.size == 11
+    np.testing.assert_allclose(run.final_weights[0], before, rtol=1e-10, atol=1e-12)
+    assert not np.allclose(last, before)
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("d", [4, 25])
+def test_test_loss_against_fresh_points(net, d):
+    """Four standard errors of 4e5 fresh points."""
+    W, X, beta = normal_start(net, d)
+    run = simulate(net, TASK, 0.05, 4, d, init_weights=W, inputs=X, beta=beta)
+    mean, error = torch_free_test_loss(net, TASK, run.final_weights[0], W, beta, np.random.default_rng(1))
+    assert abs(run.test_loss[0, -1] - mean) < 4 * error
+    if isinstance(net, QuadraticNetwork):
+        parts = test_loss_components(run.final_weights[0], beta, net, TASK, W0=W)
+        np.testing.assert_allclose(sum(parts), run.test_loss[0, -1], rtol=1e-12)
+        np.testing.assert_allclose(parts, run.components[0, -1], rtol=1e-12)
+
+
+def test_both_sides_of_the_decomposition_agree():
+    """Few neurons go through inner products, many through the D x D matrix."""
+    net = QuadraticNetwork(3, 1.3, 0.7, center=True)
+    W, _, beta = normal_start(net, 40)
+    W0 = W + 0.3
+    few = test_loss_components(W, beta, net, TASK, W0)
+    repeated = QuadraticNetwork(300, 1.3, 0.7, center=True)
+    many = test_loss_components(np.tile(W, (100, 1)), beta, repeated, TASK, np.tile(W0, (100, 1)))
+    np.testing.assert_allclose(many, few, rtol=1e-11)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("d", [6, 50])
+def test_prescribed_overlaps_and_gram_are_exact(width, d):
+    net = QuadraticNetwork(width, 1.0, 0.5)
+    m = np.linspace(-0.5, 0.4, width)
+    gram = 1.2 * np.eye(width) + 0.1
+    run = simulate(net, TASK, 0.1, 1, d, m, n_seeds=3, rng=0, init_gram=gram)
+    np.testing.assert_allclose(run.overlap[:, 0], np.tile(m, (3, 1)), atol=1e-13)
+    for W in run.final_weights:
+        np.testing.assert_allclose(W @ W.T / d, gram, atol=1e-12)
+
+
+def test_more_neurons_than_dimensions():
+    net = QuadraticNetwork(50, 1.0, 0.5)
+    m = np.full(50, 0.1)
+    run = simulate(net, TASK, 0.1, 3, 8, m, rng=0)
+    np.testing.assert_allclose(run.overlap[0, 0], m, atol=1e-13)
+    assert np.isfinite(run.test_loss).all()
+
+
+def test_infinite_network_is_the_limit_of_wide_ones():
+    """A network whose weights are +-rows with M(0) = I and mean 0 has exactly the infinite network's moments."""
+    d, n = 4, 8
+    W = math.sqrt(d) * np.concatenate([np.eye(d), -np.eye(d)])
+    net = QuadraticNetwork(n, 1.2, 0.6, center=True)
+    _, X, beta = normal_start(net, d)
+    finite = simulate(net, TASK, 0.1, 15, d, init_weights=W, inputs=X, beta=beta)
+    wide = simulate_moments(
+        QuadraticNetwork(np.inf, 1.2, 0.6, center=True), TASK, 0.1, 15, d, 0.0, inputs=X, beta=beta
+    )
+    np.testing.assert_allclose(wide.train_loss, finite.train_loss, rtol=1e-11)
+    np.testing.assert_allclose(wide.test_loss, finite.test_loss, rtol=1e-11)
+
+
+def test_spike_of_the_infinite_network():
+    run = simulate_moments(QuadraticNetwork(np.inf, 1.0, 0.5), TASK, 0.1, 3, 30, 0.4, n_seeds=2, rng=0)
+    np.testing.assert_allclose(run.overlap[:, 0], [[0.0, 0.4]] * 2, atol=1e-13)
+    assert simulate_moments(QuadraticNetwork(np.inf, 1.0, 0.5), TASK, 0.1, 3, 30, 0.0).overlap.shape == (1, 3, 1)
+
+
+def test_ensembles_do_not_depend_on_threads():
+    results = []
+    for n in (1, 2):
+        with limit_threads(n):
+            results.append(simulate(NETS[1], TASK, 0.1, 6, 40, [0.1, 0.2, 0.3], n_seeds=4, rng=3))
+    np.testing.assert_array_equal(results[0].test_loss, results[1].test_loss)
+    assert len(np.unique(results[0].test_loss[:, -1])) == 4
+
+
+def test_divergence_of_networks():
+    with pytest.warns(ConvergenceWarning, match=r"kappa=20"):
+        run = simulate(NETS[0], TASK, 20.0, 30, 20, [0.3], n_seeds=2, rng=0)
+    assert np.isnan(run.train_loss[:, -1]).all()
+    assert np.isfinite(run.train_loss[:, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("nu", "eps", "kappa", "expected"),
+    [
+        (2, 0.3, 0.2, {5: (0.28510258822, 0.586726008145), 20: (0.182143337566, 0.744055911643), 59: (0.0863436554267, 0.847178530752)}),
+        (0.5, 0.5, 0.1, {5: (0.0714052455317, 0.574243126172), 20: (0.00274603257077, 0.656380052403), 59: (3.76855041462e-6, 0.673985324361)}),
+    ],
+)  # fmt: skip
+def test_lazy_limit_against_quadrature(nu, eps, kappa, expected):
+    """Values with 12 digits from mpmath, and mpmath again here at a third time."""
+    times = np.array(sorted(expected))
+    train, test = lazy_limit(nu, eps, kappa, times)
+    np.testing.assert_allclose(train, [expected[t][0] for t in times], rtol=2e-11)
+    np.testing.assert_allclose(test, [expected[t][1] for t in times], rtol=2e-11)
+    r, e, t = mpmath.mpf(1) / nu, mpmath.mpf(eps) ** 2 / nu, 7
+    a, b = (1 - mpmath.sqrt(r)) ** 2, (1 + mpmath.sqrt(r)) ** 2
+
+    def integrand(theta):
+        l = (a + b) / 2 + (b - a) / 2 * mpmath.cos(theta)
+        rho = ((b - a) / 2 * mpmath.sin(theta)) ** 2 / (2 * mpmath.pi * r * l)
+        return rho * l * ((1 - (1 - kappa * (l + e)) ** t) / (l + e)) ** 2
+
+    with mpmath.workdps(20):
+        exact = mpmath.mpf(1) / 2 + mpmath.quad(integrand, [0, mpmath.pi / 2, mpmath.pi]) / (2 * nu)
+    assert abs(lazy_limit(nu, eps, kappa, 7)[1] - float(exact)) < 1e-11
+
+
+def test_lazy_limit_of_a_linear_network_and_at_the_start():
+    assert lazy_limit(3.0, 0.0, 0.1, 0) == (0.5, 0.5)
+    assert lazy_limit(1.0, 0.0, 0.1, [[3]])[0].shape == (1, 1)
+
+
+def test_grokking_times():
+    train = np.array([[1.0, 0.5, 0.1, 0.0], [1.0, 0.9, 0.9, 0.9], [1.0, np.nan, np.nan, np.nan]])
+    first, second = grokking_times(train, train[::-1])
+    np.testing.assert_array_equal(first, [2.0, np.nan, np.nan])
+    np.testing.assert_array_equal(second, [np.nan, np.nan, 2.0])
+    assert grokking_times([2.0, 1.0], [2.0, 2.0], q=0.5)[0] == 1.0
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=1, max_size=20), st.floats(0.05, 0.9))
+@settings(max_examples=50)
+def test_grokking_time_is_the_first(curve, q):
+    t, _ = grokking_times(curve, curve, q)
+    if math.isnan(t):
+        assert min(curve) > q * curve[0]
+    else:
+        assert curve[int(t)] <= q * curve[0] < min(curve[: int(t)], default=math.inf) + 1e-300
+
+
+def test_kernel_of_many_neurons():
+    """For N -> infinity the kernel is x.x' + eps^2 (x.x')^2; 4e5 neurons leave errors of 1/sqrt(N)."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((5, 6)) / 2, rng.standard_normal((3, 6)) / 2
+    W = rng.standard_normal((400_000, 6))
+    g = X @ Y.T
+    np.testing.assert_allclose(ntk(QuadraticNetwork(400_000, 7.0, 0.6), W, X, Y), g + 0.36 * g**2, atol=0.02)
+    K = ntk(QuadraticNetwork(3, 2.0, 0.6), W[:3], X)
+    np.testing.assert_allclose(K, K.T)
+    assert np.linalg.eigvalsh(K).min() > -1e-12
+
+
+def test_comparison_sees_a_wrong_theory():
+    net = QuadraticNetwork(2, 1.0, 0.5)
+    task = PolynomialTask(2.0)
+    networks = simulate(net, task, 0.1, 30, 200, [0.3, -0.4], n_seeds=12, rng=0)
+    right = [dmft_solve(net, task, 0.1, 30, [0.3, -0.4], rng=k) for k in range(2)]
+    wrong = dmft_solve(net, task, 0.1, 30, [0.5, -0.4], rng=0)
+    verdict = compare(right, networks)
+    assert isinstance(verdict, Comparison)
+    assert verdict.passes
+    assert verdict.z_test.shape == verdict.relative_train.shape == (30,)
+    assert not compare(wrong, networks).passes
+    with pytest.raises(ValueError, match="different problems"):
+        compare(dmft_solve(net, TASK, 0.1, 30, [0.3, -0.4], n_samples=30, rng=0), networks)
+    with pytest.raises(TypeError, match="SimulationResult"):
+        compare(right, right)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: QuadraticNetwork(0, 1.0, 0.5), ValueError, "width"),
+        (lambda: QuadraticNetwork(2.0, 1.0, 0.5), TypeError, "width"),
+        (lambda: QuadraticNetwork(-np.inf, 1.0, 0.5), ValueError, "width"),
+        (lambda: QuadraticNetwork(2, 0.0, 0.5), ValueError, "alpha"),
+        (lambda: QuadraticNetwork(2, 1.0, np.nan), ValueError, "eps"),
+        (lambda: QuadraticNetwork(2, 1.0, 0.5, signs=[1]), ValueError, "signs"),
+        (lambda: QuadraticNetwork(2, 1.0, 0.5, signs=[1, 2]), ValueError, "signs"),
+        (lambda: QuadraticNetwork(2, 1.0, 0.5, signs="ab"), TypeError, "signs"),
+        (lambda: QuadraticNetwork(np.inf, 1.0, 0.5, signs=[1]), ValueError, "signs"),
+        (lambda: QuadraticNetwork(2, 1.0, 0.5, center=1), TypeError, "center"),
+        (lambda: PolynomialTask(0.0), ValueError, "nu"),
+        (lambda: PolynomialTask(1.0, noise=-1.0), ValueError, "noise"),
+        (lambda: PolynomialTask(1.0, offset=np.inf), ValueError, "offset"),
+        (lambda: SmoothNetwork(np.inf, 1.0, np.tanh, np.tanh, np.tanh), ValueError, "width"),
+        (lambda: SmoothNetwork(2, 1.0, np.tanh, 3, np.tanh), TypeError, "dphi"),
+        (lambda: SmoothTask(1.0, np.sin, 3), TypeError, "dtarget"),
+        (lambda: simulate(NETS[0], TASK, 0.1, 3, 10), ValueError, "init_overlap"),
+        (lambda: simulate(NETS[0], TASK, 0.1, 3, 0, [0.1]), ValueError, "dim"),
+        (lambda: simulate(NETS[0], PolynomialTask(0.01), 0.1, 3, 10, [0.1]), ValueError, "no sample"),
+        (lambda: simulate(NETS[0], TASK, 0.1, 3, 10, [0.1], n_seeds=0), ValueError, "n_seeds"),
+        (lambda: simulate(NETS[0], TASK, 0.1, 3, 10, [0.1], inputs=np.ones((3, 10))), ValueError, "inputs"),
+        (lambda: simulate(NETS[0], TASK, 0.1, 3, 10, [0.1], beta=np.zeros(10)), ValueError, "beta"),
+        (lambda: simulate(NETS[0], TASK, 0.1, 3, 10, init_weights=np.ones((2, 10))), ValueError, "init_weights"),
+        (lambda: simulate(QuadraticNetwork(np.inf, 1.0, 1.0), TASK, 0.1, 3, 10, 0.1), ValueError, "moments"),
+        (lambda: simulate_moments(NETS[0], TASK, 0.1, 3, 10, 0.1), ValueError, "width"),
+        (lambda: simulate_moments(NETS[3], TASK, 0.1, 3, 10, 0.1), TypeError, "QuadraticNetwork"),
+        (lambda: lazy_limit(-1.0, 0.1, 0.1, 3), ValueError, "nu"),
+        (lambda: lazy_limit(1.0, 0.1, 0.1, -3), ValueError, "t must"),
+        (lambda: grokking_times([1.0], [1.0, 2.0]), ValueError, "test has shape"),
+        (lambda: grokking_times([1.0], [1.0], q=1.5), ValueError, "q must"),
+        (lambda: ntk(NETS[0], np.ones((2, 3)), np.ones((4, 3))), ValueError, "rows"),
+        (lambda: ntk(NETS[0], np.ones((1, 3)), np.ones((4, 2))), ValueError, "columns"),
+        (lambda: test_loss_components(np.ones((3, 4)), np.ones(4), NETS[1], TASK), ValueError, "W0"),
+        (lambda: test_loss_components(np.ones((1, 4)), np.ones(3), NETS[0], TASK), ValueError, "W has shape"),
+    ],
+)
+def test_bad_input(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
