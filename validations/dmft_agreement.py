@@ -17,7 +17,9 @@ SOURCE = "cavity equations re-derived after Bordelon and Pehlevan (2022); settin
 def theory(nu, infinite=False, n_steps=60):
     """Average three solutions, whose spread is then below half a percent."""
     spec, start = (WIDE, 0.5) if infinite else (PAIR, START)
-    runs = [dmft_solve(spec, PolynomialTask(nu), KAPPA, n_steps, start, n_samples=1200, rng=k) for k in range(3)]
+    runs = [
+        dmft_solve(spec, PolynomialTask(nu), KAPPA, n_steps, start, n_samples=1200, rng=k) for k in range(3)
+    ]
     return np.mean([r.test_loss for r in runs], axis=0), np.mean([r.train_loss for r in runs], axis=0)
 
 
@@ -55,7 +57,9 @@ def one_pass(rng, n=3, dim=400):
         weights = None
         for t in range(60):
             # Two reported steps are one update.
-            run = simulate(PAIR, PolynomialTask(2.0), KAPPA, 2, dim, START, rng=rng, init_weights=weights, beta=beta)
+            run = simulate(
+                PAIR, PolynomialTask(2.0), KAPPA, 2, dim, START, rng=rng, init_weights=weights, beta=beta
+            )
             losses[k, t], weights = run.test_loss[0, 0], run.final_weights[0]
     return Samples(losses[:, STEPS], curve=losses.mean(axis=0))
 
@@ -77,7 +81,7 @@ LATE = [5, 10, 20, 39]
 
 wide = Claim(
     id="dmft.infinite-width",
-    statement="Test losses of infinitely wide networks in 200 dimensions follow the theory with bulk within 5 %.",
+    statement="Test losses of infinitely wide networks, D = 200, follow the theory with bulk within 5 %.",
     source=SOURCE,
     criterion=Within(rel=0.05),
     quick=grid(replicates=2, joint=dict(step=LATE)),
@@ -92,7 +96,9 @@ def bulk_theory(step):
 
 @wide.measure
 def wide_networks(rng, n=16):
-    return simulate_moments(WIDE, PolynomialTask(2.0), KAPPA, 40, 200, 0.5, n_seeds=n, rng=rng).test_loss[:, LATE]
+    return simulate_moments(WIDE, PolynomialTask(2.0), KAPPA, 40, 200, 0.5, n_seeds=n, rng=rng).test_loss[
+        :, LATE
+    ]
 
 
 @wide.control("two neurons with the same mean and spike have no bulk")
@@ -116,8 +122,8 @@ def draw_wide(ax, result):
 
 rate = Claim(
     id="dmft.finite-size-rate",
-    statement="Networks scatter about the theory with a root mean square that falls like the dimension to the -1/2.",
-    source="central limit theorem for the order parameters; spec of this package, G2",
+    statement="The root mean square scatter of networks about the theory falls like dimension to the -1/2.",
+    source="central limit theorem for the order parameters; derived for this package",
     criterion=Rate("dim", slope=-0.5, abs=0.3, statistic="rms"),
     quick=grid(dim=[50, 100, 200, 400], replicates=2),
     full=grid(dim=[100, 200, 400, 800, 1600], replicates=8),
@@ -146,7 +152,12 @@ def draw_rate(ax, result):
     result.errorbar(ax, branch="against_another_theory", color="0.6", label="against nu = 3 (control)")
     dims = np.array(result.axis("dim"), dtype=float)
     ax.plot(dims, result.estimate[0] * np.sqrt(dims[0] / dims), "--", label="slope -1/2")
-    ax.set(xscale="log", yscale="log", xlabel="input dimension D", ylabel="rms deviation of the test loss at step 40")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="input dimension D",
+        ylabel="rms deviation of the test loss at step 40",
+    )
     ax.legend()
 
 

@@ -1,4 +1,4 @@
-"""Where networks learn features fast, the gap between theory and finite dimension is large, and vanishes with D."""
+"""Where features are learnt fast, networks lie far below the theory, and approach it as D grows."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ STEP = 40
 
 claim = Claim(
     id="dmft.finite-size-trend",
-    statement="In the rich regime networks lie below the theory's test loss by a fraction that vanishes with D.",
+    statement="In the rich regime networks undercut the theory's test loss by a fraction that vanishes.",
     source="this package; alpha = 0.3, eps = 0.3, P/D = 8, step size 0.2, spike 0.3",
     # The leading term is 1/D; below D = 100 the next one bends the slope to about -1/2. Zero is excluded.
     criterion=Rate("dim", slope=-0.75, abs=0.5),
@@ -28,7 +28,7 @@ def theory(nu):
 
 
 def shortfall(dim, rng, nu, work=3600):
-    """Relative distance below the theory; the target direction runs over quantiles, which removes most scatter."""
+    """Relative distance below the theory; target projections run over quantiles, for less scatter."""
     count = 8 * dim
     u = np.sort(rng.standard_normal((200, count)), axis=1).mean(axis=0)
     u /= np.sqrt(np.mean(u**2))
@@ -59,7 +59,9 @@ def draw(ax, result):
     result.errorbar(ax, branch="below_another_theory", color="0.6", label="against P/D = 5 (control)")
     dims = np.array(result.axis("dim"), dtype=float)
     ax.plot(dims, result.estimate[-1] * dims[-1] / dims, "--", label="1/D through the last point")
-    ax.set(xscale="log", yscale="log", xlabel="input dimension D", ylabel="test loss below the theory, relative")
+    ax.set(
+        xscale="log", yscale="log", xlabel="input dimension D", ylabel="test loss below the theory, relative"
+    )
     ax.legend()
 
 

@@ -44,7 +44,7 @@ def delay(run):
 
 grokking = Claim(
     id="dmft.grokking-delay",
-    statement="Laziness, misalignment and scarce data each stretch the wait from memorising to generalising 1.5 times.",
+    statement="Laziness, misalignment, scarce data each stretch the wait from memory to insight 1.5 times.",
     source="Kumar et al. (ICLR 2024): three determinants of grokking",
     criterion=Better(by=1.5, larger=True),
     quick=grid(change=list(HARDER), replicates=1),
@@ -82,11 +82,15 @@ def draw_delay(ax, result):
         solution = theory(**setting)
         for k, (name, line) in enumerate((("train", solution.train_loss), ("test", solution.test_loss))):
             panel.plot(steps, line[1:] / line[0], "--", color=f"C{k}", label=f"{tell}{name}, theory")
-            panel.plot(marks, curves[k][marks] / curves[k][0], "o", color=f"C{k}", label=f"{tell}{name}, networks")
+            panel.plot(
+                marks, curves[k][marks] / curves[k][0], "o", color=f"C{k}", label=f"{tell}{name}, networks"
+            )
         t_train, t_test = grokking_times(solution.train_loss, solution.test_loss)
         end = T if np.isnan(t_test) else t_test
         panel.axvspan(t_train, end, color="C4", alpha=0.25, linewidth=0)
-        panel.text(np.sqrt(t_train * end), 1.5, f"{end - t_train:.0f} steps", ha="center", color="C4", weight="bold")
+        panel.text(
+            np.sqrt(t_train * end), 1.5, f"{end - t_train:.0f} steps", ha="center", color="C4", weight="bold"
+        )
         panel.axhline(0.1, color="0.6", linewidth=1)
         panel.set(xscale="log", yscale="log", ylim=(1e-3, 2.5), xlabel="gradient step")
         panel.set_title(title, fontsize=9.5)
@@ -98,8 +102,8 @@ def draw_delay(ax, result):
 
 ratio = Claim(
     id="dmft.laziness",
-    statement="Ten times more output scale raises the ratio of test to train time at least 1.2 times at P/D = 8.",
-    source="Kumar et al. (ICLR 2024); G6 of the notes of this package",
+    statement="Ten times the output scale raises the ratio of test to train time 1.2 times at P/D = 8.",
+    source="Kumar et al. (ICLR 2024); measured for this package",
     criterion=Better(by=1.2, larger=True),
     quick=grid(replicates=1),
     full=grid(replicates=10),
@@ -156,7 +160,7 @@ def linear(nu, rng):
 start = Claim(
     id="dmft.misaligned-start",
     statement="The time to half the test loss grows with log(1/m0) without exception, nearly in proportion.",
-    source="escape from the saddle at m0 = 0; G8 of the notes of this package (convex, not exactly logarithmic)",
+    source="escape from the saddle at m0 = 0; the curve is convex, no exact logarithm",
     criterion=AtLeast(0.97),
     quick=grid(replicates=8),
     full=grid(replicates=32),

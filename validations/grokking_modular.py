@@ -51,7 +51,7 @@ def wrong_phase(p, rng):
 
 groks = Claim(
     id="grokking.modular",
-    statement="Training memorises, then generalises to 99 % with neurons of inverse participation ratio above 0.5.",
+    statement="Training memorises, then generalises to 99 % with a mean inverse participation above 0.5.",
     source="Doshi et al. (ICLR 2024), introductory figure",
     criterion=Holds(0.75),
     quick=grid(replicates=26),
@@ -64,7 +64,9 @@ groks = Claim(
 def grokked(rng, corruption, decay):
     data = modular_dataset(31, 0.6, corruption, rng)
     run = train_modular(data, 150, 200, weight_decay=decay, rng=rng)
-    t_train, t_test = (np.argmax(a >= 0.99) if a.max() >= 0.99 else np.inf for a in (run.train_accuracy, run.test_accuracy))
+    t_train, t_test = (
+        np.argmax(a >= 0.99) if a.max() >= 0.99 else np.inf for a in (run.train_accuracy, run.test_accuracy)
+    )
     ipr = np.nanmean(neuron_scores(run.weights))
     good = bool(t_train < t_test < np.inf and ipr > 0.5)
     return Samples([good], epochs=run.epochs, train=run.train_accuracy, test=run.test_accuracy, ipr=ipr)
@@ -83,11 +85,16 @@ def random_labels(rng):
 @groks.figure
 def draw_groks(ax, result):
     epochs = result.extras("epochs")[0]
-    for branch, colours, note in ((None, ("C0", "C1"), ""), ("random_labels", ("0.4", "0.7"), ", random labels")):
+    for branch, colours, note in (
+        (None, ("C0", "C1"), ""),
+        ("random_labels", ("0.4", "0.7"), ", random labels"),
+    ):
         for name, colour in zip(("train", "test"), colours):
             curves = np.array(result.extras(name, branch=branch))
             ax.plot(epochs, np.median(curves, axis=0), "o-", markersize=3, color=colour, label=name + note)
-            ax.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+            ax.fill_between(
+                epochs, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2, linewidth=0
+            )
     ax.set(xlabel="epoch", ylabel="accuracy", title="Sums modulo 31 from 60 % of the table; all seeds")
     ax.legend(loc="center right")
 
@@ -96,7 +103,7 @@ def draw_groks(ax, result):
 
 prune = Claim(
     id="grokking.pruning",
-    statement="Removing the half of the neurons with the lowest ratio forgets corrupted labels, not the rule.",
+    statement="Removing the half of the neurons with the lowest IPR forgets corrupted labels, not the rule.",
     source="Doshi et al. (ICLR 2024): coexistence of memorisation and generalisation",
     criterion=Holds(0.5),
     quick=grid(replicates=11),
@@ -130,7 +137,7 @@ def prune_highest(rng):
 
 @prune.figure
 def draw_prune(ax, result):
-    for k, (branch, name) in enumerate(((None, "lowest half removed"), ("prune_highest", "highest half removed"))):
+    for k, branch in enumerate((None, "prune_highest")):
         before, after = (np.mean(result.extras(x, branch=branch), axis=0) for x in ("before", "after"))
         if k == 0:
             ax.bar([-1.3, -0.95], before, width=0.3, color=["C1", "C0"])

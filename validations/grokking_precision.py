@@ -70,7 +70,7 @@ def draw_collapse(ax, result):
 
 perp = Claim(
     id="grokking.perpendicular-gradient",
-    statement="Without weight decay, gradients perpendicular to the weights generalise to 90 % in 240 epochs.",
+    statement="Without weight decay, gradients perpendicular to the weights reach 90 % in 240 epochs.",
     source=f"{SOURCE}, perpGrad",
     criterion=AtLeast(0.9),
     quick=grid(replicates=8),
@@ -97,7 +97,10 @@ def plain(rng):
 
 @perp.figure
 def draw_perp(ax, result):
-    for branch, colour, name in ((None, "C0", "perpendicular gradient"), ("plain", "0.6", "plain gradient (control)")):
+    for branch, colour, name in (
+        (None, "C0", "perpendicular gradient"),
+        ("plain", "0.6", "plain gradient (control)"),
+    ):
         for k, curve in enumerate(result.extras("curve", branch=branch)):
             ax.plot(10 * np.arange(curve.size), curve, color=colour, label=name if k == 0 else "_")
     ax.set(xlabel="epoch", ylabel="test accuracy", title="AdamW without weight decay, sums modulo 31")

@@ -47,13 +47,15 @@ def test_one_step_against_exact_gaussian_moments():
             r.force_correlation[0, 0], [[1.516875, 1.1375], [1.1375, 1.473125]], atol=0.04
         )
     np.testing.assert_allclose(
-        dmft_solve(PAIR, TASK, 0.1, 2, START, rng=1).correlation[1, 0], [[0.9545, -0.056], [-0.056, 0.958]], atol=1e-12
+        dmft_solve(PAIR, TASK, 0.1, 2, START, rng=1).correlation[1, 0],
+        [[0.9545, -0.056], [-0.056, 0.958]],
+        atol=1e-12,
     )
 
 
 @pytest.mark.parametrize("sampler", ["cholesky", "recursion"])
 def test_two_neurons_against_stored_curves(sampler):
-    """Means of six independent solutions with S=3000; tolerance 3 spreads of one solution of that kind."""
+    """Means of six independent solutions with S=3000; tolerance: 3 spreads of one such solution."""
     r = dmft_solve(PAIR, TASK, 0.1, 60, START, n_samples=1500, rng=3, sampler=sampler)
     at = [5, 10, 20, 40, 59]
     train, test = [0.4596, 0.2726, 0.1453, 0.0751, 0.0512], [0.8187, 0.7465, 0.6763, 0.6090, 0.5745]
@@ -63,7 +65,7 @@ def test_two_neurons_against_stored_curves(sampler):
 
 @pytest.mark.parametrize("sampler", ["cholesky", "recursion"])
 def test_infinite_width_against_stored_curves(sampler):
-    """Means of four solutions; spreads of one are at most 0.0007 for the test loss and 2 % for the train loss."""
+    """Means of four solutions; the spread of one is at most 0.0007 (test) and 2 % (train)."""
     r = dmft_solve(QuadraticNetwork(np.inf, 1.0, 1.0), TASK, 0.1, 40, 0.5, rng=5, sampler=sampler)
     at = [5, 10, 20, 39]
     np.testing.assert_allclose(r.train_loss[at], [0.0591, 0.0280, 0.0110, 0.0037], rtol=0.06)
@@ -143,7 +145,10 @@ def test_shapes_causality_and_symmetry():
     wide = dmft_solve(QuadraticNetwork(np.inf, 1.0, 0.5), TASK, 0.1, 3, 0.2, n_samples=50, rng=0)
     assert wide.overlap.shape == (3, 2)
     assert wide.bulk_correlation.shape == wide.bulk_response.shape == (3, 3)
-    assert dmft_solve(QuadraticNetwork(np.inf, 1.0, 0.5), TASK, 0.1, 3, 0, n_samples=50).overlap.shape == (3, 1)
+    assert dmft_solve(QuadraticNetwork(np.inf, 1.0, 0.5), TASK, 0.1, 3, 0, n_samples=50).overlap.shape == (
+        3,
+        1,
+    )
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 5, 9])
@@ -268,7 +273,15 @@ def test_arguments_stay_as_they_are():
     ],
 )
 def test_bad_input(change, error, message):
-    call = {"spec": PAIR, "prob": TASK, "kappa": 0.1, "n_steps": 3, "init_overlap": START, "n_samples": 20, **change}
+    call = {
+        "spec": PAIR,
+        "prob": TASK,
+        "kappa": 0.1,
+        "n_steps": 3,
+        "init_overlap": START,
+        "n_samples": 20,
+        **change,
+    }
     with pytest.raises(error, match=message):
         dmft_solve(**call)
 
@@ -285,3 +298,63 @@ def test_moments_and_theory_agree_at_infinite_width():
     net = QuadraticNetwork(np.inf, 1.0, 1.0)
     theory = [dmft_solve(net, TASK, 0.1, 30, 0.5, rng=k) for k in range(2)]
     assert compare(theory, simulate_moments(net, TASK, 0.1, 30, 150, 0.5, n_seeds=8, rng=0)).passes
+
+
+# The theory's terms, one by one: a truth that does not come from the solver ------------------
+
+
+def forget_responses(march, t, original):
+    original(march, t)
+    march.Rw[:] = 0.0
+
+
+def forget_the_target_response(march, t, original):
+    march.rho[t] = 0.0
+    original(march, t)
+
+
+@pytest.mark.parametrize(("mutate", "low"), [(forget_responses, True), (forget_the_target_response, False)])
+def test_dropping_the_memory_is_detected(monkeypatch, mutate, low):
+    """Without responses the theory learns at once, without the force of the target never."""
+    from theorylab.dmft import _march
+
+    original = _march.March._weights
+    monkeypatch.setattr(_march.March, "_weights", lambda march, t: mutate(march, t, original))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the broken covariance may be none
+        broken = dmft_solve(PAIR, TASK, 0.1, 40, START, n_samples=500, rng=0).test_loss[39]
+    networks = simulate(PAIR, TASK, 0.1, 40, 300, START, n_seeds=12, rng=0).test_loss[:, 39]
+    assert abs(broken - networks.mean()) > 10 * networks.std() / np.sqrt(12)
+    assert (broken < networks.mean()) == low
+
+
+def test_dropping_the_response_of_the_bulk_is_detected(monkeypatch):
+    from theorylab.dmft import _march
+
+    original = _march.March._bulk
+
+    def without(march, t, pool):
+        original(march, t, pool)
+        march.z_row[:] = 0.0
+
+    net = QuadraticNetwork(np.inf, 1.0, 1.0)
+    whole = dmft_solve(net, TASK, 0.1, 30, 0.5, n_samples=500, rng=0).test_loss[29]
+    monkeypatch.setattr(_march.March, "_bulk", without)
+    broken = dmft_solve(net, TASK, 0.1, 30, 0.5, n_samples=500, rng=0).test_loss[29]
+    networks = simulate_moments(net, TASK, 0.1, 30, 150, 0.5, n_seeds=8, rng=1).test_loss[:, 29]
+    error = networks.std(ddof=1) / np.sqrt(8)
+    assert abs(whole - networks.mean()) < 4 * error + 0.01 * whole
+    assert abs(broken - networks.mean()) > 10 * error
+
+
+@pytest.mark.parametrize("sampler", ["cholesky", "recursion"])
+def test_no_seed_breaks_the_march(sampler):
+    """A setting in which a factorisation to rounding precision loses most runs; here all eight must agree."""
+    net, task = QuadraticNetwork(2, 1.5, 0.6, center=True), PolynomialTask(4.0)
+    curves = [
+        dmft_solve(net, task, 0.1, 40, [0.4, -0.2], n_samples=500, rng=k, sampler=sampler) for k in range(8)
+    ]
+    networks = simulate(net, task, 0.1, 40, 300, [0.4, -0.2], n_seeds=16, rng=0)
+    for r in curves:
+        assert abs(r.train_loss[-1] - networks.train_loss[:, -1].mean()) < 0.02
+        assert abs(r.test_loss[-1] - networks.test_loss[:, -1].mean()) < 0.04

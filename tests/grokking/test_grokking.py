@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from .reference import train_by_definition, xor_by_definition
 
 from theorylab._lib.threads import limit_threads
 from theorylab.grokking import (
@@ -29,6 +28,8 @@ from theorylab.grokking import (
 )
 from theorylab.grokking._training import _descend
 from theorylab.grokking._xor import _train
+
+from .reference import train_by_definition, xor_by_definition
 
 floats = st.floats(-1e4, 1e4)
 
@@ -67,7 +68,9 @@ def test_inverse_participation_ratio():
         inverse_participation_ratio(x, axis=1), (F**4).sum(axis=1) / (F**2).sum(axis=1) ** 2, rtol=1e-13
     )
     assert inverse_participation_ratio(x.T.astype(np.float32)).dtype == np.float32
-    np.testing.assert_allclose(inverse_participation_ratio(1e-200 * x[0]), inverse_participation_ratio(x[0]), rtol=1e-12)
+    np.testing.assert_allclose(
+        inverse_participation_ratio(1e-200 * x[0]), inverse_participation_ratio(x[0]), rtol=1e-12
+    )
     assert np.isnan(inverse_participation_ratio(np.zeros(5)))
     assert inverse_participation_ratio([2.0]) == 1.0
 
@@ -175,7 +178,9 @@ def test_steps_to_collapse(dtype):
     wrong = (labels + 1) % 5
     assert np.isinf(steps_to_collapse(logits, wrong, dtype)).all()
     assert steps_to_collapse([[100.0, 0.0]], [0], dtype)[0] == 0.0
-    assert steps_to_collapse([[0.0, 0.0]], [0], np.float64, growth=[[1.0, 0.0]])[0] == pytest.approx(36.7368, abs=1e-3)
+    assert steps_to_collapse([[0.0, 0.0]], [0], np.float64, growth=[[1.0, 0.0]])[0] == pytest.approx(
+        36.7368, abs=1e-3
+    )
     assert steps_to_collapse([[60.0, 0.0, 0.0]], [0], np.float64, growth=[[1.0, 1.0, 0.0]])[0] == 0.0
 
 
@@ -188,7 +193,9 @@ def test_perp_grad():
     for theta, g, p, s in zip(params, grads, plain, scaled):
         tolerance = 1e-14 if g.dtype == np.float64 else 1e-5
         assert abs(np.vdot(theta, p)) < tolerance
-        np.testing.assert_allclose(p, g - np.vdot(theta, g) / np.vdot(theta, theta) * theta, rtol=1e3 * tolerance)
+        np.testing.assert_allclose(
+            p, g - np.vdot(theta, g) / np.vdot(theta, theta) * theta, rtol=1e3 * tolerance
+        )
         assert np.linalg.norm(s) == pytest.approx(np.linalg.norm(g), rel=1e-5)
         assert p.dtype == s.dtype == g.dtype
     for a, b in zip(grads, before):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._lib.checks import as_float_array, check_finite, check_real
-from ._spec import Network, apply, check_problem  # noqa: F401
+from ._spec import Network, QuadraticNetwork, SmoothNetwork, apply
 
 Array = NDArray[np.float64]
 
@@ -85,7 +85,6 @@ def lazy_limit(nu: float, eps: float, kappa: float, t: ArrayLike) -> tuple[Any, 
     ridge = eps * eps / nu
     nodes, weights = marchenko_pastur(nu)
     rate = nodes + ridge
-    flat = np.zeros(1) if times.ndim == 0 else times.ravel()
     flat = times.reshape(-1)
     train, test = np.empty(flat.size), np.empty(flat.size)
     kernel_mass = max(0.0, 1.0 - nu)
@@ -174,8 +173,6 @@ def ntk(spec: Network, W: ArrayLike, X: ArrayLike, X2: ArrayLike | None = None) 
     array([[1., 0.],
            [0., 1.]])
     """
-    from ._spec import QuadraticNetwork, SmoothNetwork
-
     if not isinstance(spec, (QuadraticNetwork, SmoothNetwork)):
         raise TypeError(f"spec must be a QuadraticNetwork or a SmoothNetwork, got {type(spec).__name__}")
     if math.isinf(spec.width):
@@ -187,7 +184,9 @@ def ntk(spec: Network, W: ArrayLike, X: ArrayLike, X2: ArrayLike | None = None) 
         raise ValueError(f"W has shape {weights.shape}, expected {int(spec.width)} rows to match the width")
     for array, name in ((first, "X"), (second, "X2")):
         if array.shape[1] != weights.shape[1]:
-            raise ValueError(f"{name} has shape {array.shape}, expected {weights.shape[1]} columns to match W")
+            raise ValueError(
+                f"{name} has shape {array.shape}, expected {weights.shape[1]} columns to match W"
+            )
     a = apply(spec.dphi, first @ weights.T, "dphi")
     b = a if X2 is None else apply(spec.dphi, second @ weights.T, "dphi")
     kernel = (a @ b.T / weights.shape[0]) * (first @ second.T)

@@ -10,7 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._lib.checks import as_float_array, check_shape
 from ._rows import Rows
-from ._spec import Network, PolynomialTask, QuadraticNetwork, SmoothNetwork, Task, apply, check_problem, sign_array
+from ._spec import (
+    Network,
+    PolynomialTask,
+    QuadraticNetwork,
+    SmoothNetwork,
+    Task,
+    apply,
+    check_problem,
+    sign_array,
+)
 
 Array = NDArray[np.float64]
 
@@ -102,7 +111,9 @@ def row_losses(
     return pair_expectation(functions, gram[np.ix_(keep, keep)], np.asarray(weights)), None
 
 
-def stacked_gram(now: Array, start: Array, cross: Array, m_now: Array, m_start: Array, beta2: float = 1.0) -> Array:
+def stacked_gram(
+    now: Array, start: Array, cross: Array, m_now: Array, m_start: Array, beta2: float = 1.0
+) -> Array:
     """Assemble the Gram matrix that `row_losses` expects."""
     return np.block(
         [
@@ -114,7 +125,11 @@ def stacked_gram(now: Array, start: Array, cross: Array, m_now: Array, m_start: 
 
 
 def test_loss_components(
-    W: ArrayLike, beta: ArrayLike, spec: QuadraticNetwork, prob: PolynomialTask, W0: ArrayLike | None = None
+    W: ArrayLike,
+    beta: ArrayLike,
+    spec: QuadraticNetwork,
+    prob: PolynomialTask,
+    W0: ArrayLike | None = None,  # noqa: PT028
 ) -> tuple[float, float, float]:
     """Split the exact test loss of a network into its three parts.
 

@@ -61,7 +61,9 @@ class March:
             self.Cb, self.Rb, self.Rgb, self.Gb = (np.zeros((n_steps, n_steps)) for _ in range(4))
             self.Cb[0, 0] = 1.0
 
-    def _start_samples(self, rng: np.random.Generator, sampler: str, dtype: np.dtype, memory: int | None) -> None:
+    def _start_samples(
+        self, rng: np.random.Generator, sampler: str, dtype: np.dtype, memory: int | None
+    ) -> None:
         """Draw what does not depend on time, and allocate the samples' histories."""
         n, steps, size = self.n, self.steps, self.K
         basis = Basis(n, size * steps, rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,23 +35,16 @@ def solver_bytes(
 def available_bytes() -> float:
     """Return how much memory this process may still take; infinity where the system does not tell."""
     bounds = []
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                bounds.append(1024.0 * int(line.split()[1]))
-    except (OSError, ValueError):
-        pass
-    try:
+    with suppress(OSError, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        bounds += [1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError):
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
         bounds.append(float(limit) - float(used))
-    except (OSError, ValueError):
-        pass
     if not bounds and hasattr(os, "sysconf"):
-        try:
+        with suppress(OSError, ValueError):
             bounds.append(float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES")))
-        except (OSError, ValueError):
-            pass
     return max(0.0, min(bounds)) if bounds else math.inf
 
 

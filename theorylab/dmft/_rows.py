@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._lib.checks import as_float_array, check_real, check_shape
-from ._spec import Network, QuadraticNetwork, SmoothNetwork, Task, apply, sign_array
+from ._spec import Network, QuadraticNetwork, SmoothNetwork, apply, sign_array
 
 Array = NDArray[np.float64]
 
@@ -81,11 +81,13 @@ def initial_overlaps(spec: Network, init_overlap: Any, init_gram: ArrayLike | No
             init_overlap = value[0]
         elif value.ndim:
             raise ValueError(
-                f"init_overlap has shape {value.shape}, expected the scalar spike m0 because width is infinite"
+                f"init_overlap has shape {value.shape}, expected the scalar spike m0 for infinite width"
             )
         spike = check_real(init_overlap, "init_overlap")
         if init_gram is not None:
-            raise ValueError("init_gram needs a finite width: the infinite network starts from I + m0^2 beta beta^T")
+            raise ValueError(
+                "init_gram needs a finite width: the infinite network starts from I + m0^2 beta beta^T"
+            )
         size = 2 if spike else 1
         m = np.array([0.0, spike])[:size]
         return m, np.outer(m, m)
@@ -109,8 +111,3 @@ def initial_overlaps(spec: Network, init_overlap: Any, init_gram: ArrayLike | No
             f"{lowest:.3g}, expected positive semidefinite; shrink init_overlap or enlarge init_gram"
         )
     return m.copy(), gram
-
-
-def nu_of(prob: Task) -> float:
-    """Return the number of samples per dimension."""
-    return prob.nu

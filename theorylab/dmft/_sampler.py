@@ -40,7 +40,11 @@ def quantile_directions(n: int) -> Array:
             break
         b -= float(miss / slope)
     v = u + b * u**3
-    good = np.all(np.isfinite(v)) and np.all(np.diff(v) > 0) and abs(np.mean(v**4) / np.mean(v**2) ** 2 - 3) < 1e-8
+    good = (
+        np.all(np.isfinite(v))
+        and np.all(np.diff(v) > 0)
+        and abs(np.mean(v**4) / np.mean(v**2) ** 2 - 3) < 1e-8
+    )
     if not good:  # a handful of samples cannot have the kurtosis of the normal law
         v = u
     return np.asarray(v / math.sqrt(float(np.mean(v**2))), dtype=np.float64)

@@ -21,6 +21,7 @@ from ._spec import Network, PolynomialTask, QuadraticNetwork, Task, apply, check
 
 Array = NDArray[np.float64]
 
+#: Growth of the train loss that counts as divergence.
 BLOW_UP = 1e6
 #: Bytes of inputs that are pushed forward and backward together, so that the cache serves the second pass.
 CACHED = 1 << 19
@@ -46,7 +47,7 @@ class Run:
 
 
 def place_weights(m: Array, gram: Array, beta: Array, rng: np.random.Generator) -> Array:
-    """Return weights (N, D) with exactly these overlaps and, if D - 1 directions suffice, this Gram matrix."""
+    """Return weights (N, D) with exactly these overlaps and, if D - 1 axes suffice, this Gram matrix."""
     d, length2 = beta.size, float(beta @ beta)
     along = m * (d / length2)
     values, vectors = np.linalg.eigh(gram - np.outer(m, m) * (d / length2))
@@ -58,7 +59,7 @@ def place_weights(m: Array, gram: Array, beta: Array, rng: np.random.Generator) 
         z = np.linalg.qr(z.T)[0].T * math.sqrt(d)
         z -= np.outer(z @ beta / length2, beta)  # once more, for the last bits
     # The signs of the eigenvectors and of QR are free; the Gaussian rows make any choice equal in law.
-    return np.outer(along, beta) + root @ z
+    return np.asarray(np.outer(along, beta) + root @ z)
 
 
 def _inputs(
@@ -170,7 +171,15 @@ def _ensemble(train: Callable[[np.random.Generator], Run], n_seeds: int, rng: RN
 
 
 def _pack(
-    runs: list[Run], spec: Network, prob: Task, kappa: float, dim: int, name: str, *, wick: bool, weights: bool
+    runs: list[Run],
+    spec: Network,
+    prob: Task,
+    kappa: float,
+    dim: int,
+    name: str,
+    *,
+    wick: bool,
+    weights: bool,
 ) -> SimulationResult:
     """Stack the runs, and tell about those that diverged."""
     lost = [run.diverged_at for run in runs if run.diverged_at is not None]
@@ -193,7 +202,9 @@ def _pack(
     )  # fmt: skip
 
 
-def _check_run(prob: Task, kappa: Any, n_steps: Any, dim: Any, n_seeds: Any) -> tuple[float, int, int, int, int]:
+def _check_run(
+    prob: Task, kappa: Any, n_steps: Any, dim: Any, n_seeds: Any
+) -> tuple[float, int, int, int, int]:
     """Validate what both simulators share; the last value is the number of samples P."""
     step = check_real(kappa, "kappa", low=0.0, open_low=True)
     steps = check_int(n_steps, "n_steps", low=1)
@@ -378,7 +389,9 @@ def simulate_moments(
     if not isinstance(spec, QuadraticNetwork) or not isinstance(prob, PolynomialTask):
         raise TypeError("simulate_moments needs a QuadraticNetwork and a PolynomialTask")
     if not math.isinf(spec.width):
-        raise ValueError(f"simulate_moments needs width=inf, got {spec.width}; for finite widths call simulate")
+        raise ValueError(
+            f"simulate_moments needs width=inf, got {spec.width}; for finite widths call simulate"
+        )
     step, steps, d, seeds, count = _check_run(prob, kappa, n_steps, dim, n_seeds)
     x, b = _given(inputs, beta, count, d)
     m, _ = initial_overlaps(spec, init_overlap, None)

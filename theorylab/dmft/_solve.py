@@ -179,7 +179,7 @@ def dmft_solve(
 
     from ._march import March, one_blas_thread
 
-    # Both runs of a truncation study share their random numbers, so that their difference is the truncation's.
+    # Both runs of a truncation study share their random numbers, so that only the truncation differs.
     seed = int(generator.integers(2**63)) if window is not None else None
 
     def run(length: int | None) -> March:
@@ -207,19 +207,18 @@ def _warn(march: Any, settings: dict[str, Any]) -> None:
     told = f"kappa={settings['kappa']:g}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}"
     if march.diverged_at is not None:
         message = (
-            f"dmft_solve diverged at step {march.diverged_at} ({told}, drop tolerance 1e-6): the entries from "
-            "there on are NaN; gradient descent itself may be unstable, so lower kappa, or raise n_samples"
+            f"dmft_solve diverged at step {march.diverged_at} ({told}, drop tolerance 1e-6): the entries "
+            "from there on are NaN; gradient descent itself may be unstable: lower kappa, or raise n_samples"
         )
-    elif march.smallest_schur < SCHUR and march.largest_rise > RISE:
+    elif march.smallest_schur < SCHUR:
         message = (
             f"dmft_solve lost the positivity of its covariance (relative Schur complement "
-            f"{march.smallest_schur:.2g}) and the train loss rose by the factor {march.largest_rise:.3g} in one "
-            f"step ({told}); raise n_samples, lower kappa, or use sampler='recursion'"
+            f"{march.smallest_schur:.2g}; {told}); raise n_samples, lower kappa, or use sampler='recursion'"
         )
     elif march.largest_rise > RISE:
         message = (
             f"the train loss of dmft_solve rose by the factor {march.largest_rise:.3g} in one step ({told}); "
-            "gradient descent is near its stability limit: lower kappa, or raise n_samples if that is not meant"
+            "gradient descent is near its stability limit: lower kappa, or raise n_samples if not meant"
         )
     else:
         return

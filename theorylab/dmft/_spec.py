@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ Function = Callable[[NDArray[Any]], Any]
 
 def _check_width(width: Any, *, infinite: bool) -> int | float:
     """Return a positive int, or ``inf`` where that is allowed."""
-    if isinstance(width, numbers.Real) and not isinstance(width, bool) and math.isinf(float(width)):
+    if isinstance(width, (float, np.floating)) and math.isinf(width):
         if infinite and width > 0:
             return math.inf
         raise ValueError(f"width must be a positive integer for this network, got {width}")
@@ -274,5 +273,7 @@ def apply(function: Function, x: NDArray[Any], name: str) -> NDArray[np.float64]
     if value.shape != x.shape:
         value = np.array(np.broadcast_to(value, x.shape)) if value.ndim == 0 else value
     if value.shape != x.shape:
-        raise ValueError(f"{name} returned shape {value.shape} for an array of shape {x.shape}; expected the same")
+        raise ValueError(
+            f"{name} returned shape {value.shape} for an array of shape {x.shape}; expected the same"
+        )
     return value

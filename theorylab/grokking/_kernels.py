@@ -68,6 +68,30 @@ def adamw(
         w[i] = shrink * w[i] - rate * m / (np.sqrt(v) * unbias + tiny)
 
 
+@jit(fastmath=REASSOC)
+def perpendicular(theta: Any, g: Any, out: Any, rescale: bool) -> None:
+    """Fill ``out`` with the part of g perpendicular to theta; sums in double precision, three passes."""
+    along, length, size = 0.0, 0.0, 0.0
+    for i in range(g.size):
+        t, d = np.float64(theta[i]), np.float64(g[i])
+        along += t * d
+        length += t * t
+        size += d * d
+    ratio = along / length if length > 0.0 else 0.0
+    kept = 0.0
+    for i in range(g.size):
+        value = np.float64(g[i]) - ratio * np.float64(theta[i])
+        out[i] = value
+        kept += value * value
+    # A gradient wholly along the parameters leaves rounding errors only, which are no direction.
+    if kept <= 1e-28 * size:
+        out[:] = 0
+    elif rescale:
+        factor = np.sqrt(size / kept)
+        for i in range(g.size):
+            out[i] *= factor
+
+
 def threads() -> int:
     """Return how many threads Numba may use."""
     return int(numba.get_num_threads())

@@ -42,7 +42,9 @@ class ModularData:
     corrupted: NDArray[np.int64]
 
 
-def modular_dataset(p: int, train_fraction: float, corruption: float = 0.0, rng: RNGLike = None) -> ModularData:
+def modular_dataset(
+    p: int, train_fraction: float, corruption: float = 0.0, rng: RNGLike = None
+) -> ModularData:
     """Split all sums modulo p into a training and a test set.
 
     Parameters
@@ -76,7 +78,9 @@ def modular_dataset(p: int, train_fraction: float, corruption: float = 0.0, rng:
     generator = as_generator(rng)
     count = int(fraction * p * p)
     if count < 1:
-        raise ValueError(f"train_fraction = {fraction:g} of {p * p} pairs leaves none to train on; enlarge it")
+        raise ValueError(
+            f"train_fraction = {fraction:g} of {p * p} pairs leaves none to train on; enlarge it"
+        )
     first, second = np.divmod(np.arange(p * p, dtype=np.int64), p)
     truth = (first + second) % p
     order = generator.permutation(p * p)
@@ -166,7 +170,9 @@ def modular_logits(weights: Weights, pairs: ArrayLike) -> NDArray[Any]:
     if index.ndim != 2 or index.shape[1] != 2:
         raise ValueError(f"pairs has shape {index.shape}, expected (n, 2)")
     if index.size and (index.min() < 0 or index.max() >= U.shape[0]):
-        raise ValueError(f"pairs must hold residues 0 .. {U.shape[0] - 1}, got {index.min()} .. {index.max()}")
+        raise ValueError(
+            f"pairs must hold residues 0 .. {U.shape[0] - 1}, got {index.min()} .. {index.max()}"
+        )
     hidden = U[index[:, 0]] + V[index[:, 1]]
     return np.asarray((hidden * hidden) @ W.T)
 
@@ -177,7 +183,9 @@ def check_weights(weights: Any) -> Weights:
         raise TypeError("weights must be the triple (U, V, W)")
     U, V, W = (as_float_array(w, name, ndim=2) for w, name in zip(weights, "UVW"))
     if not U.shape == V.shape == W.shape:
-        raise ValueError(f"U, V, W have shapes {U.shape}, {V.shape}, {W.shape}, expected three equal ones (p, N)")
+        raise ValueError(
+            f"U, V, W have shapes {U.shape}, {V.shape}, {W.shape}, expected three equal ones (p, N)"
+        )
     return U, V, W
 
 

@@ -61,7 +61,7 @@ def stablemax(z: ArrayLike, axis: int = -1) -> Any:
     """
     xp, x = _logits(z, "z", axis)
     size = xp.abs(x)
-    # Both branches share 1 + |x|, so neither divides by zero; dividing by the largest first keeps sums finite.
+    # Both branches share 1 + |x|, so neither divides by zero; the largest goes first to keep sums finite.
     s = xp.where(x >= 0, size + 1, 1 / (size + 1))
     s = s / xp.max(s, axis=axis, keepdims=True)
     return (s / xp.sum(s, axis=axis, keepdims=True)).astype(x.dtype)
@@ -281,7 +281,9 @@ def steps_to_collapse(
         rest = np.where(speed > 0, 0.0, np.exp(np.minimum(-gap, 700.0))).sum(axis=1)
         never &= ~(fixed & (rest < math.exp(goal)))
     slowest = np.where(speed > 0, speed, np.inf).min(axis=1, initial=np.inf)
-    reach = np.where(np.isfinite(slowest), (np.abs(gap).max(axis=1, initial=0.0) - goal + 50.0) / slowest, 0.0)
+    reach = np.where(
+        np.isfinite(slowest), (np.abs(gap).max(axis=1, initial=0.0) - goal + 50.0) / slowest, 0.0
+    )
     high = np.where(excess(low) <= 0, 0.0, reach)
     for _ in range(100):
         middle = 0.5 * (low + high)
@@ -334,11 +336,17 @@ def _perpendicular(theta: ArrayLike, g: ArrayLike, rescale: bool, k: int) -> Any
         t, grad = xp.asarray(theta), xp.asarray(g)
     if t.shape != grad.shape:
         raise ValueError(f"grads[{k}] has shape {grad.shape}, expected {t.shape} to match params[{k}]")
+    if xp is np:
+        from ._kernels import perpendicular
+
+        out = np.empty_like(grad)
+        perpendicular(t.reshape(-1), grad.reshape(-1), out.reshape(-1), rescale)
+        return out
     flat_t, flat = t.reshape(-1).astype(xp.float64), grad.reshape(-1).astype(xp.float64)
     tiny = 1e-30
     kept = flat - (flat_t @ flat) / (flat_t @ flat_t + tiny) * flat_t
+    size, rest = xp.sqrt(flat @ flat), xp.sqrt(kept @ kept)
     if rescale:
-        size, rest = xp.sqrt(flat @ flat), xp.sqrt(kept @ kept)
-        # A gradient wholly along the parameters leaves rounding errors only, which are no direction.
-        kept = xp.where(rest > 1e-14 * size, kept * size / (rest + tiny), 0.0)
+        kept = kept * (size / (rest + tiny))
+    kept = xp.where(rest > 1e-14 * size, kept, 0.0)
     return kept.reshape(grad.shape).astype(grad.dtype)

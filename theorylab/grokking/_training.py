@@ -151,8 +151,8 @@ def train_modular(
     generator = as_generator(rng)
     p = data.p
     sd = 0.5 / (2.0 * width) ** (1.0 / 3.0)
-    weights = tuple((sd * generator.standard_normal((p, width))).astype(kind) for _ in range(3))
-    return _descend(data, weights, epochs, rate, decay, every, kind)  # type: ignore[arg-type]
+    U, V, W = ((sd * generator.standard_normal((p, width))).astype(kind) for _ in range(3))
+    return _descend(data, (U, V, W), epochs, rate, decay, every, kind)
 
 
 def _split(data: ModularData, index: Any, labels: Any, width: int, dtype: np.dtype) -> list[_Part]:
@@ -195,16 +195,14 @@ def _descend(
             if not learn:
                 break
             power = [1.0 - beta ** (epoch + 1) for beta in BETAS]
+            settings = (2.0 / (n * p), 1.0 - lr * decay, lr / power[0], power[1] ** -0.5, *BETAS, TINY)
             for k, w in enumerate(weights):
                 gradient = parts[0].gradients[k]
                 for part in parts[1:]:
                     gradient += part.gradients[k]
                 adamw(
-                    w.reshape(-1), gradient.reshape(-1), first[k].reshape(-1), second[k].reshape(-1),
-                    dtype.type(2.0 / (n * p)), dtype.type(1.0 - lr * decay), dtype.type(lr / power[0]),
-                    dtype.type(1.0 / power[1] ** 0.5), dtype.type(BETAS[0]), dtype.type(BETAS[1]), dtype.type(TINY),
-                )  # fmt: skip
-    columns = list(zip(*log))
-    return ModularTraining(
-        np.asarray(columns[0], dtype=np.int64), *(np.asarray(c, dtype=np.float64) for c in columns[1:]), weights
-    )
+                    *(a.reshape(-1) for a in (w, gradient, first[k], second[k])),
+                    *(dtype.type(v) for v in settings),
+                )
+    when, loss_log, right_log, test_log = (np.asarray(column) for column in zip(*log))
+    return ModularTraining(when.astype(np.int64), loss_log, right_log, test_log, weights)

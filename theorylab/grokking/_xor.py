@@ -178,7 +178,7 @@ def _train(
         # -dL/df = y sigma(-y f) / n, by a form that never overflows.
         force = y * 0.5 * (1.0 - np.tanh(0.5 * y * f[:n])) / n
         moves += lr * readout[:, None] * ((h[:n] > 0) * force[:, None]).T
-    return XORTraining(*accuracies, linearity)
+    return XORTraining(accuracies[0], accuracies[1], accuracies[2], linearity)
 
 
 def _correlation(a: Array, b: Array) -> float:
