@@ -116,9 +116,8 @@ def theory_row(bench):
     for _ in range(2):
         torch_infinite(dim, 2.0, 1.0, 1.0, 0.5, rng)
     share = min(needed, 4)
-    print(
-        f"one torch network: {(time.perf_counter() - start) / 2:.3g} s; {needed} are needed, {share} are timed"
-    )
+    each = (time.perf_counter() - start) / 2
+    print(f"one torch network: {each:.3g} s; {needed} are needed, {share} are timed")
 
     def ensemble():
         for _ in range(share):

@@ -110,8 +110,8 @@ ratio = Claim(
 )
 
 
-def time_ratios(alpha, nu, steps, dim, rng, n):
-    spec, task = QuadraticNetwork(np.inf, alpha, 0.3, center=True), PolynomialTask(nu)
+def time_ratios(alpha, nu, steps, dim, rng, n, eps=0.3):
+    spec, task = QuadraticNetwork(np.inf, alpha, eps, center=True), PolynomialTask(nu)
     run = simulate_moments(spec, task, 0.2, steps, dim, 0.0, n_seeds=n, rng=rng)
     t_train, t_test = grokking_times(run.train_loss, run.test_loss)
     return t_train, t_test, np.fmin(t_test, steps) / t_train  # a time that never comes counts as the last
@@ -131,28 +131,45 @@ def plenty_of_data(rng, n=8):
 
 goldilocks = Claim(
     id="dmft.goldilocks",
-    statement="One sample per dimension never generalises, eight grok, and 64 close the gap.",
+    statement="One sample per dimension never generalises, eight grok, and 64 close the gap, lazy or rich.",
     source="Kumar et al. (ICLR 2024): grokking needs neither too few nor too many samples",
     criterion=Holds(0.5),
-    quick=grid(nu=[1, 8, 64], replicates=1),
-    full=grid(nu=[1, 8, 64], replicates=8),
+    quick=grid(alpha=[0.5, 1.0, 3.0], nu=[1, 8, 64], replicates=1),
+    full=grid(alpha=[0.5, 1.0, 2.0, 3.0], nu=[1, 8, 64], replicates=8),
 )
-STEPS = {1: 400, 8: 500, 64: 120}
+STEPS = {1: 300, 8: 700, 64: 160}
 
 
 @goldilocks.measure
-def phase_is_as_told(nu, rng, eps=0.3, n=12):
-    spec, task = QuadraticNetwork(np.inf, 1.0, eps, center=True), PolynomialTask(float(nu))
-    run = simulate_moments(spec, task, 0.2, STEPS[nu], 30, 0.0, n_seeds=n, rng=rng)
-    t_train, t_test = grokking_times(run.train_loss, run.test_loss)
-    if nu == 1:
-        return np.isnan(t_test)
-    return t_test >= 1.5 * t_train if nu == 8 else t_test < 1.5 * t_train
+def phase_is_as_told(alpha, nu, rng, eps=0.3, n=12):
+    t_train, t_test, ratios = time_ratios(alpha, float(nu), STEPS[nu], 30, rng, n, eps)
+    never = np.isnan(t_test)
+    good = never if nu == 1 else ratios >= 1.5 if nu == 8 else t_test < 1.5 * t_train
+    return Samples(good, gap=np.median(np.where(never, np.inf, t_test / t_train)))
 
 
-@goldilocks.control("a linear activation never learns the features of the target")
-def linear(nu, rng):
-    return phase_is_as_told(nu, rng, eps=0.0)
+@goldilocks.control(
+    "a linear activation never learns the features of the target",
+    grid=grid(alpha=[1.0], nu=[1, 8, 64], replicates=1),
+)
+def linear(alpha, nu, rng):
+    return phase_is_as_told(alpha, nu, rng, eps=0.0)
+
+
+@goldilocks.figure
+def draw_phases(ax, result):
+    alphas, ratios = result.axis("alpha"), result.axis("nu")
+    gaps = np.array([[result.extras("gap", alpha=a, nu=r)[0] for r in ratios] for a in alphas])
+    shown = np.where(np.isfinite(gaps), np.log(gaps), np.nan)
+    ax.imshow(shown, cmap="YlOrBr", origin="lower", aspect="auto", vmin=0, vmax=np.log(10))
+    for (i, j), gap in np.ndenumerate(gaps):
+        phase = "never\ngeneralises" if np.isinf(gap) else "no gap" if gap < 1.5 else "groks"
+        note = "" if np.isinf(gap) else f"\ntest {gap:.1f} x later"
+        ax.text(j, i, phase + note, ha="center", va="center")
+    ax.set_xticks(range(len(ratios)), [f"{r}" for r in ratios])
+    ax.set_yticks(range(len(alphas)), [f"{a:g}" for a in alphas])
+    ax.grid(False)
+    ax.set(xlabel="samples per dimension P/D", ylabel="laziness (output scale)")
 
 
 # The start ----------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ memorises = Claim(
     statement="One gradient step fits at least 90 % of the noisy training labels.",
     source=SOURCE,
     criterion=AtLeast(0.9),
-    quick=grid(replicates=12),
+    quick=grid(replicates=24),
     full=grid(replicates=60),
     paper="train accuracy 1 after one step",
 )

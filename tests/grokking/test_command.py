@@ -8,7 +8,6 @@ import pytest
 from theorylab.dmft import PolynomialTask, QuadraticNetwork, dmft_solve
 from theorylab.grokking.__main__ import main
 
-
 MODULAR = "modular --p 5 --fraction 1 --width 6 --seed 0"
 
 

@@ -97,7 +97,7 @@ def fourier_solution(p: int, width: int, rng: RNGLike = None) -> Weights:
     Parameters
     ----------
     p : int
-        Modulus, odd, at least 3.
+        Modulus, at least 3.
     width : int
         Number N of hidden neurons. All pairs are right from N of about 5 p on.
     rng : None, int, SeedSequence or Generator
@@ -112,7 +112,7 @@ def fourier_solution(p: int, width: int, rng: RNGLike = None) -> Weights:
     Raises
     ------
     ValueError
-        For an even p, whose highest frequency has no phase, or a width below 1.
+        For p < 3, which leaves no frequency, or a width below 1.
 
     Notes
     -----
@@ -131,8 +131,6 @@ def fourier_solution(p: int, width: int, rng: RNGLike = None) -> Weights:
     """
     p = check_int(p, "p", low=3)
     width = check_int(width, "width", low=1)
-    if p % 2 == 0:
-        raise ValueError(f"p = {p} is even, expected an odd modulus")
     generator = as_generator(rng)
     highest = (p - 1) // 2
     frequency = 1 + np.arange(width) % highest
