@@ -60,7 +60,9 @@ def compare(
     sim : SimulationResult
         At least two networks, so that there is a standard error.
     sigma, rtol : float
-        Allow ``sigma`` joint standard errors plus ``rtol`` of the theory's value.
+        Allow ``sigma`` joint standard errors plus ``rtol`` of the theory's value. For
+        few networks the errors are themselves uncertain; they are widened to the
+        quantile of Student's law (with Welch's degrees of freedom) of the same level.
 
     Returns
     -------
@@ -102,14 +104,19 @@ def compare(
 
 def _judge(theory: list[Any], networks: Any, sigma: float, rtol: float) -> tuple[Array, Array, Array]:
     """Return z-scores, relative differences and used allowance of one loss."""
+    from scipy.special import ndtr, stdtrit
+
     curves = np.asarray(theory, dtype=np.float64)
     predicted = curves.mean(axis=0)
     difference = networks.mean(axis=0) - predicted
-    error = np.hypot(_standard_error(curves), _standard_error(networks))
+    ours, theirs = _standard_error(curves), _standard_error(networks)
+    error = np.hypot(ours, theirs)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(error > 0, difference / error, np.nan)
         relative = difference / predicted
-        allowed = sigma * error + rtol * np.abs(predicted)
+        spread = ours**4 / max(1, len(curves) - 1) + theirs**4 / max(1, len(networks) - 1)
+        freedom = np.where(spread > 0, error**4 / spread, 1.0)
+        allowed = stdtrit(freedom, ndtr(sigma)) * error + rtol * np.abs(predicted)
         used = np.where(difference == 0, 0.0, np.abs(difference) / allowed)
     return z, relative, used
 
