@@ -1,0 +1,494 @@
+"""Optimal Brain Surgeon: choose weights to remove and adjust the others, under the quadratic model of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from .._lib.checks import as_float_array, check_choice, check_int, check_real, check_shape
+from .._lib.rng import RNGLike, as_generator
+from ._exchange import from_torch, like
+from ._inverse import FisherInverse, fisher_inverse
+
+__all__ = ["OBSResult", "obs_prune", "obs_prune_gradual", "obs_saliency"]
+
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_TILE = 8192  # columns that are held in float64 at a time
+_DEFAULT_DAMPING = 1e-5
+
+
+@dataclass(frozen=True)
+class OBSResult:
+    """What pruning returns.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (d,)
+        The new weights; exactly 0 where `mask` is False. The dtype of the
+        weights that came in.
+    mask : ndarray of bool, shape (d,)
+        True where a weight is kept.
+    saliency : ndarray of float64, shape (d,)
+        Increase of the loss that removing each weight *alone* from the old
+        weights would cost.
+    predicted_increase : float
+        The quadratic model at the new weights, in units of the loss. After
+        gradual pruning, the sum over the steps.
+    path : tuple of OBSResult
+        After gradual pruning, the result at each target sparsity; else empty.
+    """
+
+    weights: NDArray[np.floating]
+    mask: Mask
+    saliency: Float
+    predicted_increase: float
+    path: tuple[OBSResult, ...] = ()
+
+
+def obs_saliency(inv: FisherInverse, w: ArrayLike) -> Float:
+    """Compute how much the loss grows when each weight is removed alone.
+
+    Parameters
+    ----------
+    inv : FisherInverse, shape (d, d)
+        Inverse of the damped Fisher matrix A.
+    w : array_like, shape (d,)
+        The weights.
+
+    Returns
+    -------
+    ndarray of float64, shape (d,)
+        In units of the loss.
+
+    Raises
+    ------
+    FloatingPointError
+        If a diagonal entry of the inverse is not positive; raise the damping.
+
+    Notes
+    -----
+    ``rho_j = w_j^2 / (2 [A^-1]_jj)`` (eq. 2 of [2]_). Costs what
+    ``inv.diagonal()`` does.
+
+    References
+    ----------
+    .. [1] B. Hassibi, D. Stork, "Second order derivatives for network pruning:
+       Optimal Brain Surgeon", NIPS 1992.
+    .. [2] E. Frantar, E. Kurtic, D. Alistarh, "M-FAC: Efficient matrix-free
+       approximations of second-order information", NeurIPS 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from theorylab import curvature as cv
+    >>> inv = cv.fisher_inverse([[1.0, 0.0], [0.0, 3.0]], damping=0.5)
+    >>> cv.obs_saliency(inv, [1.0, 1.0])     # A = diag(1, 5)
+    array([0.5, 2.5])
+    """
+    weights = _weights(w, inv.d)
+    return _saliency(weights, _diagonal(inv))
+
+
+def obs_prune(
+    inv: FisherInverse | ArrayLike,
+    w: ArrayLike,
+    *,
+    sparsity: float | None = None,
+    n_prune: int | None = None,
+    mask: ArrayLike | None = None,
+    update: Literal["joint", "independent"] = "joint",
+    gradient: ArrayLike | None = None,
+    blocks: int | Sequence[int] | None = None,
+    greedy: Literal["blocks"] | None = None,
+    damping: float | tuple[str, float] | None = None,
+    norm: float | None = None,
+) -> OBSResult:
+    """Remove weights and move the others to where the quadratic model of the loss is least.
+
+    Exactly one of `sparsity`, `n_prune` and `mask` says what to remove.
+    Weights that are zero already count as pruned and stay zero, unless `mask`
+    keeps them by name.
+
+    Parameters
+    ----------
+    inv : FisherInverse, or array_like, shape (m, d)
+        The inverse, or the gradients themselves, for which `damping`, `norm`
+        and `blocks` are handed to :func:`fisher_inverse`.
+    w : array_like, shape (d,)
+        The trained weights.
+    sparsity : float in [0, 1)
+        Fraction of all d weights that is zero afterwards.
+    n_prune : int
+        Number of weights to remove among those that are not zero.
+    mask : array_like of bool, shape (d,)
+        True where a weight is kept.
+    update : {"joint", "independent"}
+        "joint" is the exact minimiser of the quadratic model with all removed
+        weights at zero. "independent" is the published update, which adds up
+        the moves for each removed weight as if it were the only one.
+    gradient : array_like, shape (d,), optional
+        Gradient of the loss at `w`. Default: zero, as at a minimum.
+    blocks : int or sequence of int, optional
+        Column blocks; given with an inverse, its rows are used with these blocks instead.
+    greedy : "blocks", optional
+        Choose the weights one at a time, with the exact inverse of what is
+        left of each block after every removal. Blocks of at most 256 weights.
+    damping : float or ("relative", float), optional
+        With gradients only; default 1e-5.
+    norm : float, optional
+        With gradients only; default m.
+
+    Returns
+    -------
+    OBSResult
+
+    Raises
+    ------
+    ValueError
+        Not exactly one target; a sparsity outside [0, 1); more weights to
+        remove than there are; wrong shapes; NaN or infinity.
+    FloatingPointError
+        If a diagonal entry of the inverse is not positive; raise the damping.
+
+    Notes
+    -----
+    With Q removed and R kept, ``dL(delta) = g.delta + delta^T A delta / 2`` is
+    least under ``delta_Q = -w_Q`` at ::
+
+        delta_R = G_R^T K_R^-1 u - A_RR^-1 g_R,   u = G_Q w_Q,   K_R = N lam I + G_R G_R^T,
+
+    which needs no system of size |Q|; for g = 0 the increase is
+    ``(lam/2) (|w_Q|^2 + u^T K_R^-1 u)``. It equals Hassibi and Stork's step
+    for one weight, and its exact form for several. The published update
+    (sec. 4 of [2]_) is ``A^-1 t`` with ``t_j = -w_j / [A^-1]_jj`` on Q.
+
+    Which weights are removed follows from :func:`obs_saliency` alone, ties to
+    the lower index; `gradient` enters the update and the predicted increase.
+
+    Cost: the diagonal, one Gram over the kept columns (d m^2 flops) and one pass.
+
+    References
+    ----------
+    .. [1] B. Hassibi, D. Stork, "Second order derivatives for network pruning:
+       Optimal Brain Surgeon", NIPS 1992.
+    .. [2] E. Frantar, E. Kurtic, D. Alistarh, "M-FAC: Efficient matrix-free
+       approximations of second-order information", NeurIPS 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from theorylab import curvature as cv
+    >>> G = np.random.default_rng(0).standard_normal((8, 20))
+    >>> w = np.linspace(-1.0, 1.0, 20)
+    >>> inv = cv.fisher_inverse(G, damping=1e-2)
+    >>> joint = cv.obs_prune(inv, w, sparsity=0.5)
+    >>> published = cv.obs_prune(inv, w, sparsity=0.5, update="independent")
+    >>> int(joint.mask.sum()), joint.predicted_increase < published.predicted_increase
+    (10, True)
+    """
+    check_choice(update, "update", ("joint", "independent"))
+    check_choice(greedy, "greedy", (None, "blocks"))
+    operator = _operator(inv, damping, norm, blocks)
+    weights = _weights(w, operator.d)
+    g = None
+    if gradient is not None:
+        g = as_float_array(from_torch(gradient), "gradient", ndim=1, dtype=np.float64)
+        check_shape(g, weights.shape, "gradient", "to match w")
+    n = _target(weights, sparsity, n_prune, mask)
+    diagonal = _diagonal(operator)
+    saliency = _saliency(weights, diagonal)
+    if n is None:
+        keep = _mask(mask, weights)
+    else:
+        keep = weights != 0
+        if greedy == "blocks":
+            keep[_greedy(operator, weights, keep, n)] = False
+        else:
+            keep[np.argsort(np.where(keep, saliency, np.inf), kind="stable")[:n]] = False
+    if update == "joint":
+        delta, increase = _joint(operator, weights, keep, g)
+    else:
+        delta, increase = _independent(operator, weights, keep, g, diagonal)
+    new = np.where(keep, weights + delta, 0.0)
+    return OBSResult(like(new, w), like(keep, w, cast=False), saliency, increase)
+
+
+def obs_prune_gradual(
+    grad_rows: Callable[[Any, Any, int, np.random.Generator], ArrayLike],
+    w: ArrayLike,
+    sparsities: float | Sequence[float],
+    n_recompute: int = 16,
+    *,
+    m: int = 256,
+    damping: float | tuple[str, float] = _DEFAULT_DAMPING,
+    norm: float | None = None,
+    update: Literal["joint", "independent"] = "joint",
+    blocks: int | Sequence[int] | None = None,
+    greedy: Literal["blocks"] | None = None,
+    rng: RNGLike = None,
+) -> OBSResult:
+    """Prune in many small steps, with fresh gradients before each.
+
+    Parameters
+    ----------
+    grad_rows : callable
+        ``grad_rows(w, mask, m, rng)`` returns `m` gradients (m, d) at the
+        weights `w`. Columns of pruned weights are ignored.
+    w : array_like, shape (d,)
+        The trained weights.
+    sparsities : float or sequence of float in [0, 1)
+        Targets, not decreasing, as fractions of all d weights.
+    n_recompute : int
+        Steps from one target to the next.
+    m : int
+        Gradients to ask for in each step.
+    damping, norm, update, blocks, greedy
+        As in :func:`obs_prune`.
+    rng : None, int, SeedSequence or Generator
+        Handed to `grad_rows`.
+
+    Returns
+    -------
+    OBSResult
+        At the last target; ``.path`` holds the result at every target.
+
+    Raises
+    ------
+    ValueError
+        For targets outside [0, 1) or decreasing, and gradients of the wrong shape.
+
+    Notes
+    -----
+    From sparsity s0 to s1 the density is multiplied by
+    ``((1 - s1)/(1 - s0))^(1/r)`` in each of the r steps (sec. 4 of [1]_), so that
+    every step removes the same fraction of what is left. Cost: r times
+    :func:`obs_prune` for each target.
+
+    References
+    ----------
+    .. [1] E. Frantar, E. Kurtic, D. Alistarh, "M-FAC: Efficient matrix-free
+       approximations of second-order information", NeurIPS 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from theorylab import curvature as cv
+    >>> X = np.random.default_rng(1).standard_normal((300, 16))
+    >>> rows = lambda w, mask, m, rng: X[rng.choice(300, m)]
+    >>> result = cv.obs_prune_gradual(rows, np.arange(1.0, 17.0), [0.5, 0.75], n_recompute=3, m=64, rng=0)
+    >>> [int(step.mask.sum()) for step in result.path]
+    [8, 4]
+    """
+    weights = _weights(w)
+    targets = [check_real(s, "sparsities", low=0, high=1, open_high=True) for s in np.atleast_1d(sparsities).tolist()]
+    if not targets or any(b < a for a, b in zip(targets, targets[1:])):
+        raise ValueError(f"sparsities must be one or more targets in rising order, got {sparsities!r}")
+    steps = check_int(n_recompute, "n_recompute", low=1)
+    m = check_int(m, "m", low=1)
+    generator = as_generator(rng)
+    d = weights.size
+    keep = weights != 0
+    total, saliency, path = 0.0, np.zeros(d), []
+    for target in targets:
+        density = 1.0 - np.count_nonzero(~keep) / d
+        ratio = (1.0 - target) / density if density else 1.0
+        for step in range(1, steps + 1):
+            zeros = round(d * (1.0 - density * ratio ** (step / steps)))
+            count = zeros - np.count_nonzero(~keep)
+            if count <= 0:
+                continue
+            G = from_torch(grad_rows(like(weights, w), like(keep, w, cast=False), m, generator))
+            rows = as_float_array(G, "the result of grad_rows", ndim=2, dtype=np.float64)
+            check_shape(rows, (len(rows), d), "the result of grad_rows", "with one column for each weight")
+            inverse = fisher_inverse(rows * keep, damping, norm=norm, blocks=blocks)
+            result = obs_prune(inverse, weights, n_prune=count, update=update, greedy=greedy)
+            weights, keep, saliency = result.weights, result.mask, result.saliency
+            total += result.predicted_increase
+        path.append(OBSResult(like(weights, w), like(keep, w, cast=False), saliency, total))
+    last = path[-1]
+    return OBSResult(last.weights, last.mask, last.saliency, total, tuple(path))
+
+
+def _weights(w: ArrayLike, d: int | None = None) -> Float:
+    """Check the weights; float64."""
+    weights = as_float_array(from_torch(w), "w", ndim=1, dtype=np.float64)
+    if d is not None:
+        check_shape(weights, (d,), "w", f"to match the inverse of shape ({d}, {d})")
+    return weights
+
+
+def _mask(mask: Any, weights: Float) -> Mask:
+    """Check a keep-mask."""
+    keep = np.asarray(from_torch(mask))
+    if keep.dtype != np.bool_:
+        raise TypeError(f"mask has dtype {keep.dtype}, expected bool: True where a weight is kept")
+    check_shape(keep, weights.shape, "mask", "to match w")
+    return keep
+
+
+def _operator(inv: Any, damping: Any, norm: Any, blocks: Any) -> FisherInverse:
+    """Return the inverse to use: the given one, with other blocks, or a new one from gradients."""
+    if isinstance(inv, FisherInverse):
+        if damping is not None or norm is not None:
+            raise ValueError("damping and norm belong to gradients; use inv.with_damping(lam) to change an inverse")
+        if blocks is None:
+            return inv
+        return fisher_inverse(inv.rows, inv.damping, norm=inv.norm, blocks=blocks)
+    return fisher_inverse(inv, _DEFAULT_DAMPING if damping is None else damping, norm=norm, blocks=blocks)
+
+
+def _diagonal(inv: FisherInverse) -> Float:
+    """Diagonal of the inverse, refused where rounding made it worthless."""
+    diagonal = np.asarray(inv.diagonal(), dtype=np.float64)
+    if not np.all(diagonal > 0):
+        j = int(np.argmin(diagonal))
+        raise FloatingPointError(
+            f"entry {j} of the diagonal of the inverse is {diagonal[j]}, expected a positive number; "
+            f"raise the damping (now {inv.damping:g})"
+        )
+    return diagonal
+
+
+def _saliency(w: Float, diagonal: Float) -> Float:
+    return 0.5 * w * w / diagonal
+
+
+def _target(weights: Float, sparsity: Any, n_prune: Any, mask: Any) -> int | None:
+    """Return how many live weights go, or None where a mask says which."""
+    given = [
+        name
+        for name, value in (("sparsity", sparsity), ("n_prune", n_prune), ("mask", mask))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise ValueError(f"give exactly one of sparsity, n_prune and mask, got {' and '.join(given) or 'none'}")
+    if mask is not None:
+        return None
+    live = int(np.count_nonzero(weights))
+    if n_prune is not None:
+        n = check_int(n_prune, "n_prune", low=0)
+        if n > live:
+            raise ValueError(f"n_prune is {n}, but only {live} of the {weights.size} weights are not zero yet")
+        return n
+    fraction = check_real(sparsity, "sparsity", low=0, high=1, open_high=True)
+    return max(0, round(weights.size * fraction) - (weights.size - live))
+
+
+def _bounds(inv: FisherInverse) -> list[tuple[int, int]]:
+    """First and last column of each block."""
+    sizes = [inv.d] if inv.blocks is None else list(inv.blocks)
+    ends = np.cumsum(sizes).tolist()
+    return [(end - size, end) for size, end in zip(sizes, ends)]
+
+
+def _tiles(inv: FisherInverse, start: int, stop: int) -> Iterator[tuple[int, int, Float]]:
+    """Yield the rows in float64, some columns at a time."""
+    for a in range(start, stop, _TILE):
+        b = min(a + _TILE, stop)
+        yield a, b, inv._columns64(a, b)
+
+
+def _greedy(inv: FisherInverse, weights: Float, live: Mask, n: int) -> NDArray[np.int64]:
+    """Choose weights one at a time."""
+    from ._greedy import MAX_BLOCK, greedy_set
+
+    bounds = _bounds(inv)
+    largest = max(b - a for a, b in bounds)
+    if largest > MAX_BLOCK:
+        raise ValueError(
+            f"greedy='blocks' needs blocks of at most {MAX_BLOCK} weights, the largest has {largest}; "
+            "pass blocks=, for example blocks=128"
+        )
+    pieces = ((a, inv._columns64(a, b)) for a, b in bounds)
+    return greedy_set(pieces, weights, live, n, inv.damping, inv.norm)
+
+
+def _independent(
+    inv: FisherInverse, w: Float, keep: Mask, g: Float | None, diagonal: Float
+) -> tuple[Float, float]:
+    """Published update; exact where one weight is removed. The increase is the quadratic model where it ends."""
+    step = np.zeros_like(w) if g is None else -np.asarray(inv.solve(g))
+    t = np.where(keep, 0.0, -(w + step) / diagonal)
+    delta = step + np.asarray(inv.solve(t))
+    delta[~keep] = -w[~keep]
+    increase = 0.5 * float(delta @ np.asarray(inv.forward() @ delta))
+    return delta, increase + (0.0 if g is None else float(g @ delta))
+
+
+def _joint(inv: FisherInverse, w: Float, keep: Mask, g: Float | None) -> tuple[Float, float]:
+    """Exact constrained minimiser, block by block."""
+    delta = np.where(keep, 0.0, -w)
+    increase = 0.0
+    for a, b in _bounds(inv):
+        solve = _joint_primal if np.count_nonzero(keep[a:b]) <= inv.m else _joint_dual
+        increase += solve(inv, a, b, w, keep, g, delta)
+    return delta, increase
+
+
+def _joint_primal(
+    inv: FisherInverse, a: int, b: int, w: Float, keep: Mask, g: Float | None, delta: Float
+) -> float:
+    """Few kept weights: solve ``A_RR delta_R = G_R^T u / N - g_R``; write `delta`, return the increase."""
+    lam, N = inv.damping, inv.norm
+    u = np.zeros(inv.m)
+    kept = []
+    for i, j, T in _tiles(inv, a, b):
+        u += T @ np.where(keep[i:j], 0.0, w[i:j])
+        kept.append(T[:, keep[i:j]])
+    G = np.concatenate(kept, axis=1)
+    where = a + np.flatnonzero(keep[a:b])
+    rhs = G.T @ u / N
+    if g is not None:
+        rhs -= g[where]
+    if where.size:
+        A = G.T @ G / N
+        A[np.diag_indices_from(A)] += lam
+        factor = cho_factor(A, lower=True, overwrite_a=True)
+        x = cho_solve(factor, rhs)
+        # One step of refinement with the matrix in its factored form: without it the error is u kappa.
+        x += cho_solve(factor, rhs - lam * x - G.T @ (G @ x) / N)
+        delta[where] = x
+    moved = delta[a:b]
+    residual = G @ delta[where] - u
+    increase = 0.5 * (lam * float(moved @ moved) + float(residual @ residual) / N)
+    return increase + (0.0 if g is None else float(g[a:b] @ moved))
+
+
+def _joint_dual(
+    inv: FisherInverse, a: int, b: int, w: Float, keep: Mask, g: Float | None, delta: Float
+) -> float:
+    """Many kept weights: solve with ``K_R`` (m x m) in two passes; write `delta`, return the increase."""
+    lam, N, m = inv.damping, inv.norm, inv.m
+    K = np.zeros((m, m))
+    u, v = np.zeros(m), np.zeros(m)
+    for i, j, T in _tiles(inv, a, b):
+        k = keep[i:j]
+        u += T[:, ~k] @ w[i:j][~k]
+        R = np.ascontiguousarray(T[:, k])
+        K += R @ R.T
+        if g is not None:
+            v += R @ g[i:j][k]
+    K[np.diag_indices_from(K)] += N * lam
+    factor = cho_factor(K, lower=True, overwrite_a=True)
+    c = cho_solve(factor, u)
+    e = cho_solve(factor, v)
+    wq = w[a:b][~keep[a:b]]
+    increase = 0.5 * lam * (float(wq @ wq) + float(u @ c))
+    for i, j, T in _tiles(inv, a, b):
+        k = keep[i:j]
+        R = T[:, k]
+        move = R.T @ c
+        if g is not None:
+            gr = g[i:j][k]
+            newton = (R.T @ e - gr) / lam
+            increase += float(gr @ move) + 0.5 * float(gr @ newton) - float(g[i:j][~k] @ w[i:j][~k])
+            move += newton
+        delta[i:j][k] = move
+    return increase
