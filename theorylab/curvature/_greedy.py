@@ -44,9 +44,9 @@ def eliminate(inverse: NDArray[np.float64], w: NDArray[np.float64], n: int) -> t
     return order, cost
 
 
-def dense_inverse(G: NDArray[np.float64], lam: float, norm: float) -> NDArray[np.float64]:
-    """Return ``(lam I + G^T G / norm)^-1`` of a small block."""
-    A = G.T @ G / norm
+def dense_inverse(G: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
+    """Return ``(lam I + G^T G)^-1`` of a small block."""
+    A = G.T @ G
     A[np.diag_indices_from(A)] += lam
     inverse = cho_solve(cho_factor(A, lower=True, overwrite_a=True), np.eye(len(A)))
     return 0.5 * (inverse + inverse.T)
@@ -58,11 +58,10 @@ def greedy_set(
     live: NDArray[np.bool_],
     n: int,
     damping: float,
-    norm: float,
 ) -> NDArray[np.int64]:
     """Choose `n` live weights: exact elimination inside each block, then one order over all blocks.
 
-    `blocks` yields (first column, rows of the block (m, b)). A block gives its
+    `blocks` yields (first column, rows of the block (m, b), divided by the root of their share). A block gives its
     weights away in the order in which it eliminated them. What is compared
     between blocks is the running maximum of the increases, which is what
     removing one weight after the other from all blocks together would see.
@@ -70,7 +69,7 @@ def greedy_set(
     index, key = [], []
     for start, G in blocks:
         alive = np.flatnonzero(live[start : start + G.shape[1]])
-        inverse = dense_inverse(G[:, alive], damping, norm)
+        inverse = dense_inverse(G[:, alive], damping)
         order, increase = eliminate(inverse, w[start + alive], min(n, alive.size))
         index.append(start + alive[order])
         key.append(np.maximum.accumulate(increase))

@@ -14,13 +14,14 @@ from .._lib.checks import as_float_array, check_choice, check_int, check_real, c
 from .._lib.rng import RNGLike, as_generator
 from ._exchange import from_torch, like
 from ._inverse import FisherInverse, fisher_inverse
+from ._rows import Rows
 
 __all__ = ["OBSResult", "obs_prune", "obs_prune_gradual", "obs_saliency"]
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_TILE = 8192  # columns that are held in float64 at a time
+_TILE = 8192  # columns of a block that are held in float64 at once
 _DEFAULT_DAMPING = 1e-5
 
 
@@ -330,7 +331,7 @@ def _mask(mask: Any, weights: Float) -> Mask:
     if keep.dtype != np.bool_:
         raise TypeError(f"mask has dtype {keep.dtype}, expected bool: True where a weight is kept")
     check_shape(keep, weights.shape, "mask", "to match w")
-    return keep
+    return keep.copy()
 
 
 def _operator(inv: Any, damping: Any, norm: Any, blocks: Any) -> FisherInverse:
@@ -340,7 +341,7 @@ def _operator(inv: Any, damping: Any, norm: Any, blocks: Any) -> FisherInverse:
             raise ValueError("damping and norm belong to gradients; use inv.with_damping(lam) to change an inverse")
         if blocks is None:
             return inv
-        return fisher_inverse(inv.rows, inv.damping, norm=inv.norm, blocks=blocks)
+        return fisher_inverse(inv._rows.source, inv.damping, norm=inv.norm, blocks=blocks, bfloat16=inv._rows.bfloat16)
     return fisher_inverse(inv, _DEFAULT_DAMPING if damping is None else damping, norm=norm, blocks=blocks)
 
 
@@ -381,33 +382,32 @@ def _target(weights: Float, sparsity: Any, n_prune: Any, mask: Any) -> int | Non
     return max(0, round(weights.size * fraction) - (weights.size - live))
 
 
-def _bounds(inv: FisherInverse) -> list[tuple[int, int]]:
-    """First and last column of each block."""
-    sizes = [inv.d] if inv.blocks is None else list(inv.blocks)
-    ends = np.cumsum(sizes).tolist()
-    return [(end - size, end) for size, end in zip(sizes, ends)]
+def _blocks(inv: FisherInverse) -> Iterator[tuple[int, int, Rows]]:
+    """Yield first column, end and rows of each block."""
+    stop = 0
+    for size in inv.blocks:
+        start, stop = stop, stop + size
+        yield start, stop, inv._rows.part(start, stop)
 
 
-def _tiles(inv: FisherInverse, start: int, stop: int) -> Iterator[tuple[int, int, Float]]:
-    """Yield the rows in float64, some columns at a time."""
-    for a in range(start, stop, _TILE):
-        b = min(a + _TILE, stop)
-        yield a, b, inv._columns64(a, b)
+def _share(inv: FisherInverse) -> Float:
+    """Return N over the weight of each row, (m,): ``A = lam I + G^T diag(1/share) G``."""
+    return inv._parts[0][1].share
 
 
 def _greedy(inv: FisherInverse, weights: Float, live: Mask, n: int) -> NDArray[np.int64]:
     """Choose weights one at a time."""
     from ._greedy import MAX_BLOCK, greedy_set
 
-    bounds = _bounds(inv)
-    largest = max(b - a for a, b in bounds)
+    largest = max(inv.blocks)
     if largest > MAX_BLOCK:
         raise ValueError(
             f"greedy='blocks' needs blocks of at most {MAX_BLOCK} weights, the largest has {largest}; "
             "pass blocks=, for example blocks=128"
         )
-    pieces = ((a, inv._columns64(a, b)) for a, b in bounds)
-    return greedy_set(pieces, weights, live, n, inv.damping, inv.norm)
+    root = np.sqrt(_share(inv))[:, None]
+    pieces = ((a, rows.read64(0, b - a) / root) for a, b, rows in _blocks(inv))
+    return greedy_set(pieces, weights, live, n, inv.damping)
 
 
 def _independent(
@@ -426,69 +426,57 @@ def _joint(inv: FisherInverse, w: Float, keep: Mask, g: Float | None) -> tuple[F
     """Exact constrained minimiser, block by block."""
     delta = np.where(keep, 0.0, -w)
     increase = 0.0
-    for a, b in _bounds(inv):
-        solve = _joint_primal if np.count_nonzero(keep[a:b]) <= inv.m else _joint_dual
-        increase += solve(inv, a, b, w, keep, g, delta)
+    share = _share(inv)
+    for a, b, rows in _blocks(inv):
+        few = np.count_nonzero(keep[a:b]) <= inv.m
+        solve = _joint_primal if few else _joint_dual
+        part = None if g is None else g[a:b]
+        increase += solve(rows, share, inv.damping, w[a:b], keep[a:b], part, delta[a:b])
     return delta, increase
 
 
 def _joint_primal(
-    inv: FisherInverse, a: int, b: int, w: Float, keep: Mask, g: Float | None, delta: Float
+    rows: Rows, share: Float, lam: float, w: Float, keep: Mask, g: Float | None, delta: Float
 ) -> float:
-    """Few kept weights: solve ``A_RR delta_R = G_R^T u / N - g_R``; write `delta`, return the increase."""
-    lam, N = inv.damping, inv.norm
-    u = np.zeros(inv.m)
-    kept = []
-    for i, j, T in _tiles(inv, a, b):
-        u += T @ np.where(keep[i:j], 0.0, w[i:j])
-        kept.append(T[:, keep[i:j]])
-    G = np.concatenate(kept, axis=1)
-    where = a + np.flatnonzero(keep[a:b])
-    rhs = G.T @ u / N
-    if g is not None:
-        rhs -= g[where]
-    if where.size:
-        A = G.T @ G / N
+    """Few kept weights: solve ``A_RR delta_R = A_RQ w_Q - g_R``; write `delta`, return the increase."""
+    if rows.d <= _TILE:
+        tile = rows.read64(0, rows.d)
+        G, u = tile[:, keep], tile @ delta
+    else:
+        G, u = rows.take(np.flatnonzero(keep)), rows.dots(delta)
+    if G.shape[1]:
+        scaled = G / share[:, None]
+        rhs = -(scaled.T @ u)
+        if g is not None:
+            rhs -= g[keep]
+        A = scaled.T @ G
         A[np.diag_indices_from(A)] += lam
         factor = cho_factor(A, lower=True, overwrite_a=True)
         x = cho_solve(factor, rhs)
-        # One step of refinement with the matrix in its factored form: without it the error is u kappa.
-        x += cho_solve(factor, rhs - lam * x - G.T @ (G @ x) / N)
-        delta[where] = x
-    moved = delta[a:b]
-    residual = G @ delta[where] - u
-    increase = 0.5 * (lam * float(moved @ moved) + float(residual @ residual) / N)
-    return increase + (0.0 if g is None else float(g[a:b] @ moved))
+        # One step of refinement with the matrix in its factored form takes the error from u kappa to u.
+        x += cho_solve(factor, rhs - lam * x - scaled.T @ (G @ x))
+        delta[keep] = x
+        u = u + G @ x
+    increase = 0.5 * (lam * float(delta @ delta) + float(u @ (u / share)))
+    return increase + (0.0 if g is None else float(g @ delta))
 
 
 def _joint_dual(
-    inv: FisherInverse, a: int, b: int, w: Float, keep: Mask, g: Float | None, delta: Float
+    rows: Rows, share: Float, lam: float, w: Float, keep: Mask, g: Float | None, delta: Float
 ) -> float:
-    """Many kept weights: solve with ``K_R`` (m x m) in two passes; write `delta`, return the increase."""
-    lam, N, m = inv.damping, inv.norm, inv.m
-    K = np.zeros((m, m))
-    u, v = np.zeros(m), np.zeros(m)
-    for i, j, T in _tiles(inv, a, b):
-        k = keep[i:j]
-        u += T[:, ~k] @ w[i:j][~k]
-        R = np.ascontiguousarray(T[:, k])
-        K += R @ R.T
-        if g is not None:
-            v += R @ g[i:j][k]
-    K[np.diag_indices_from(K)] += N * lam
+    """Many kept weights: solve with ``K_R = lam diag(share) + G_R G_R^T``; write `delta`, return the increase."""
+    K = rows.gram(keep)
+    K[np.diag_indices_from(K)] += lam * share
     factor = cho_factor(K, lower=True, overwrite_a=True)
+    u = rows.dots(np.where(keep, 0.0, w))
     c = cho_solve(factor, u)
-    e = cho_solve(factor, v)
-    wq = w[a:b][~keep[a:b]]
+    wq = w[~keep]
     increase = 0.5 * lam * (float(wq @ wq) + float(u @ c))
-    for i, j, T in _tiles(inv, a, b):
-        k = keep[i:j]
-        R = T[:, k]
-        move = R.T @ c
-        if g is not None:
-            gr = g[i:j][k]
-            newton = (R.T @ e - gr) / lam
-            increase += float(gr @ move) + 0.5 * float(gr @ newton) - float(g[i:j][~k] @ w[i:j][~k])
-            move += newton
-        delta[i:j][k] = move
+    move = rows.combine(c)
+    if g is not None:
+        gr = np.where(keep, g, 0.0)
+        newton = -rows.combine(cho_solve(factor, rows.dots(gr)), gr, lam)
+        increase += float(gr @ move) + 0.5 * float(gr @ newton) - float(g[~keep] @ wq)
+        move += newton
+    delta[keep] = move[keep]
     return increase
