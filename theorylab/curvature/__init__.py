@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from ._cost import Cost, Tally
 from ._inverse import FisherInverse, fisher_inverse
+from ._sliding import SlidingFisherInverse
 
-__all__ = ["Cost", "FisherInverse", "Tally", "fisher_inverse"]
+__all__ = ["Cost", "FisherInverse", "SlidingFisherInverse", "Tally", "fisher_inverse"]
