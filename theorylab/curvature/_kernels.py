@@ -1,0 +1,229 @@
+"""The compiled loops: G x, (x - G^T c) / lam, the slide of a triangular factor, small batched Cholesky solves.
+
+Rows are float32 or float64, sums are float64. A tile of columns is taken
+through all rows before the next one, so that its piece of the vector stays in
+the first-level cache; several rows share each pass over it. Slices of rows are
+handed to small inner functions because indexing ``S[i, t + j]`` inside the
+loop keeps the compiler from vectorising.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._lib.jit import REASSOC, jit
+
+__all__ = [
+    "append_row",
+    "add_rows",
+    "combine_rows",
+    "delete_row",
+    "forward_substitute",
+    "invert_lower_batch",
+    "row_dots",
+    "solve_batch",
+    "subtract_rows",
+]
+
+
+@jit(fastmath=REASSOC)
+def _dot1(a: Any, x: Any) -> Any:
+    s = 0.0
+    for j in range(x.size):
+        s += a[j] * x[j]
+    return s
+
+
+@jit(fastmath=REASSOC)
+def _dot4(a: Any, b: Any, c: Any, d: Any, x: Any) -> Any:
+    s0 = s1 = s2 = s3 = 0.0
+    for j in range(x.size):
+        v = x[j]
+        s0 += a[j] * v
+        s1 += b[j] * v
+        s2 += c[j] * v
+        s3 += d[j] * v
+    return s0, s1, s2, s3
+
+
+@jit(fastmath=REASSOC)
+def row_dots(S: Any, start: int, stop: int, tile: int, x: Any, acc: Any) -> None:
+    """Add ``S[:, start:stop] @ x`` to `acc`, tile by tile."""
+    m = S.shape[0]
+    four = m - m % 4
+    buffer = np.empty(tile)
+    for t in range(start, stop, tile):
+        e = min(stop, t + tile)
+        v = buffer[: e - t]
+        for j in range(e - t):
+            v[j] = x[t - start + j]
+        for i in range(0, four, 4):
+            s0, s1, s2, s3 = _dot4(S[i, t:e], S[i + 1, t:e], S[i + 2, t:e], S[i + 3, t:e], v)
+            acc[i] += s0
+            acc[i + 1] += s1
+            acc[i + 2] += s2
+            acc[i + 3] += s3
+        for i in range(four, m):
+            acc[i] += _dot1(S[i, t:e], v)
+
+
+@jit(fastmath=REASSOC)
+def _add1(y: Any, a: Any, c: float) -> None:
+    for j in range(y.size):
+        y[j] += c * a[j]
+
+
+@jit(fastmath=REASSOC)
+def _add8(y: Any, r0: Any, r1: Any, r2: Any, r3: Any, r4: Any, r5: Any, r6: Any, r7: Any, c: Any) -> None:
+    c0, c1, c2, c3, c4, c5, c6, c7 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
+    for j in range(y.size):
+        y[j] += ((c0 * r0[j] + c1 * r1[j]) + (c2 * r2[j] + c3 * r3[j])) + (
+            (c4 * r4[j] + c5 * r5[j]) + (c6 * r6[j] + c7 * r7[j])
+        )
+
+
+@jit(fastmath=REASSOC)
+def add_rows(S: Any, start: int, stop: int, c: Any, y: Any) -> None:
+    """Add ``S[:, start:stop].T @ c`` to the float64 vector `y`, eight rows a sweep."""
+    m = S.shape[0]
+    eight = m - m % 8
+    t, e = start, stop
+    for i in range(0, eight, 8):
+        _add8(
+            y,
+            S[i, t:e],
+            S[i + 1, t:e],
+            S[i + 2, t:e],
+            S[i + 3, t:e],
+            S[i + 4, t:e],
+            S[i + 5, t:e],
+            S[i + 6, t:e],
+            S[i + 7, t:e],
+            c[i : i + 8],
+        )
+    for i in range(eight, m):
+        _add1(y, S[i, t:e], c[i])
+
+
+@jit(fastmath=REASSOC)
+def combine_rows(S: Any, start: int, stop: int, tile: int, c: Any, out: Any) -> None:
+    """Write ``S[:, start:stop].T @ c`` to `out`."""
+    buffer = np.empty(tile)
+    for t in range(start, stop, tile):
+        e = min(stop, t + tile)
+        y = buffer[: e - t]
+        y[:] = 0.0
+        add_rows(S, t, e, c, y)
+        for j in range(e - t):
+            out[t - start + j] = y[j]
+
+
+@jit(fastmath=REASSOC)
+def subtract_rows(S: Any, start: int, stop: int, tile: int, c: Any, x: Any, divisor: float, out: Any) -> None:
+    """Write ``(x - S[:, start:stop].T @ c) / divisor`` to `out`, which is written once."""
+    buffer = np.empty(tile)
+    for t in range(start, stop, tile):
+        e = min(stop, t + tile)
+        y = buffer[: e - t]
+        y[:] = 0.0
+        add_rows(S, t, e, c, y)
+        for j in range(e - t):
+            out[t - start + j] = (x[t - start + j] - y[j]) / divisor
+
+
+# --- the triangular factor of a sliding window ------------------------------------------------------------
+
+
+@jit
+def delete_row(U: Any, a: int, V: Any) -> None:
+    """Write to `V` the upper factor of ``U^T U`` without row and column `a`.
+
+    The rows above `a` lose one entry; the trailing block takes up the deleted
+    row w by a rank-one *update* ``V2^T V2 = U2^T U2 + w^T w`` with Givens
+    rotations, which is stable for every input.
+    """
+    n = U.shape[0]
+    w = np.empty(n - 1 - a)
+    for j in range(n - 1 - a):
+        w[j] = U[a, a + 1 + j]
+    for i in range(a):
+        V[i, i:a] = U[i, i:a]
+        V[i, a : n - 1] = U[i, a + 1 : n]
+    for i in range(a, n - 1):
+        k = i - a
+        row = U[i + 1, i + 1 : n]
+        new = V[i, i : n - 1]
+        tail = w[k:]
+        r = np.hypot(row[0], tail[0])
+        c, s = row[0] / r, tail[0] / r
+        for j in range(row.size):
+            p, q = row[j], tail[j]
+            new[j] = c * p + s * q
+            tail[j] = c * q - s * p
+
+
+@jit(fastmath=REASSOC)
+def forward_substitute(U: Any, b: Any) -> Any:
+    """Solve ``U^T y = b`` for upper triangular `U`, sweeping its rows."""
+    y = b.copy()
+    for i in range(y.size):
+        y[i] /= U[i, i]
+        tail, row, v = y[i + 1 :], U[i, i + 1 : y.size], y[i]
+        for j in range(tail.size):
+            tail[j] -= v * row[j]
+    return y
+
+
+@jit
+def append_row(U: Any, n: int, y: Any, corner: float) -> None:
+    """Write `y` and `corner` as column `n` of the upper factor `U`."""
+    for i in range(n):
+        U[i, n] = y[i]
+    U[n, n] = corner
+
+
+# --- many small symmetric positive definite systems --------------------------------------------------------
+
+
+@jit
+def solve_batch(L: Any, X: Any) -> None:
+    """Overwrite each ``X[k]`` of shape (b, r) by ``(L[k] L[k]^T)^-1 X[k]``."""
+    nb, b, r = X.shape
+    for k in range(nb):
+        F, Y = L[k], X[k]
+        for i in range(b):
+            for j in range(i):
+                f = F[i, j]
+                for q in range(r):
+                    Y[i, q] -= f * Y[j, q]
+            f = F[i, i]
+            for q in range(r):
+                Y[i, q] /= f
+        for i in range(b - 1, -1, -1):
+            f = F[i, i]
+            for q in range(r):
+                Y[i, q] /= f
+            for j in range(i):
+                f = F[i, j]
+                for q in range(r):
+                    Y[j, q] -= f * Y[i, q]
+
+
+@jit
+def invert_lower_batch(L: Any, W: Any) -> None:
+    """Write the inverse of each lower triangular ``L[k]`` to ``W[k]``, which holds zeros."""
+    nb, b = L.shape[0], L.shape[1]
+    for k in range(nb):
+        F, X = L[k], W[k]
+        for i in range(b):
+            f = F[i, i]
+            X[i, i] = 1.0
+            for j in range(i):
+                c = F[i, j]
+                row, other = X[i, : j + 1], X[j, : j + 1]
+                for q in range(j + 1):
+                    row[q] -= c * other[q]
+            for q in range(i + 1):
+                X[i, q] /= f

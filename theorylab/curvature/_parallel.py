@@ -1,0 +1,59 @@
+"""Fixed pieces of work on as many threads as Numba is told to use, with the same bits for any number of them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+import numba
+import scipy.linalg  # noqa: F401  (its BLAS must be loaded before the controller looks for libraries)
+from threadpoolctl import ThreadpoolController
+
+__all__ = ["run_pieces", "serial_blas"]
+
+_controller: ThreadpoolController | None = None
+
+
+@contextlib.contextmanager
+def serial_blas() -> Iterator[None]:
+    """Hold BLAS at one thread: its sums depend on how many threads share them."""
+    global _controller
+    if _controller is None:
+        _controller = ThreadpoolController()
+    with _controller.limit(limits=1, user_api="blas"):
+        yield
+
+
+def run_pieces(work: Callable[[int], None], pieces: int, *, parallel: bool = True) -> None:
+    """Call ``work(0), ..., work(pieces - 1)``; threads take the next piece in order, the caller works too.
+
+    The pieces are fixed by the sizes of the problem, so that only *who* works
+    on a piece depends on the number of threads. The first exception is raised.
+    """
+    threads = min(numba.get_num_threads(), pieces) if parallel else 1
+    if threads <= 1:
+        for piece in range(pieces):
+            work(piece)
+        return
+    queue, lock, failures = iter(range(pieces)), threading.Lock(), []
+
+    def loop() -> None:
+        try:
+            while not failures:
+                with lock:
+                    piece = next(queue, None)
+                if piece is None:
+                    return
+                work(piece)
+        except BaseException as error:
+            failures.append(error)
+
+    helpers = [threading.Thread(target=loop) for _ in range(threads - 1)]
+    for helper in helpers:
+        helper.start()
+    loop()
+    for helper in helpers:
+        helper.join()
+    if failures:
+        raise failures[0]
