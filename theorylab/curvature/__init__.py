@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from ._cost import Cost, Tally
+from ._influence import glm_rows, influence, leave_one_out, remove_points
 from ._inverse import FisherInverse, fisher_inverse
+from ._obs import OBSResult, obs_prune, obs_prune_gradual, obs_saliency
 from ._sliding import SlidingFisherInverse
 
-__all__ = ["Cost", "FisherInverse", "SlidingFisherInverse", "Tally", "fisher_inverse"]
+__all__ = [
+    "Cost",
+    "FisherInverse",
+    "OBSResult",
+    "SlidingFisherInverse",
+    "Tally",
+    "fisher_inverse",
+    "glm_rows",
+    "influence",
+    "leave_one_out",
+    "obs_prune",
+    "obs_prune_gradual",
+    "obs_saliency",
+    "remove_points",
+]

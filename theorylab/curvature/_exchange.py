@@ -23,12 +23,12 @@ def from_torch(x: Any) -> Any:
 
 
 def like(result: Any, template: Any, *, cast: bool = True) -> Any:
-    """Return `result` as `template`'s kind (torch or NumPy), and float32 where that came in."""
+    """Return `result` as `template`'s kind (torch or NumPy), and float32 where that (or float16) came in."""
     torch = sys.modules.get("torch")
     if is_torch(template):
         assert torch is not None
         tensor = torch.from_numpy(np.ascontiguousarray(result)).to(template.device)
         return tensor.to(template.dtype) if cast and template.dtype.is_floating_point else tensor
-    if cast and getattr(template, "dtype", None) == np.float32:
+    if cast and getattr(template, "dtype", None) in (np.float16, np.float32):
         return np.asarray(result, dtype=np.float32)
     return result

@@ -341,7 +341,15 @@ def _operator(inv: Any, damping: Any, norm: Any, blocks: Any) -> FisherInverse:
             raise ValueError("damping and norm belong to gradients; use inv.with_damping(lam) to change an inverse")
         if blocks is None:
             return inv
-        return fisher_inverse(inv._rows.source, inv.damping, norm=inv.norm, blocks=blocks, bfloat16=inv._rows.bfloat16)
+        plain = inv._scale is None
+        return fisher_inverse(
+            inv._rows.source if plain else inv.take_columns(np.arange(inv.d)),
+            inv.damping,
+            norm=inv.norm,
+            blocks=blocks,
+            weights=inv._weights,
+            bfloat16=plain and inv._rows.bfloat16,
+        )
     return fisher_inverse(inv, _DEFAULT_DAMPING if damping is None else damping, norm=norm, blocks=blocks)
 
 
