@@ -101,8 +101,12 @@ class Net:
 def train(seed, iterations=300, penalty=1.0 / TRAIN):
     """Train one net by L-BFGS from a Glorot start; the same seed gives the same net within a process."""
     rng = np.random.default_rng(seed)
-    start = np.concatenate([rng.uniform(-1, 1, a * b) * np.sqrt(6 / (a + b)) for a, b in SHAPES] + [np.zeros(42)])
+    start = np.concatenate(
+        [rng.uniform(-1, 1, a * b) * np.sqrt(6 / (a + b)) for a, b in SHAPES] + [np.zeros(42)]
+    )
     X, y, _, _ = data()
-    best = minimize(_objective, start, args=(X, y, penalty), jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+    best = minimize(
+        _objective, start, args=(X, y, penalty), jac=True, method="L-BFGS-B", options={"maxiter": iterations}
+    )
     _, _, logp = _forward(best.x, X)
     return Net(theta=best.x, loss=float(-logp[np.arange(len(y)), y].mean()))

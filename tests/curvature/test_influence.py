@@ -82,8 +82,16 @@ class TestGlmRows:
         [
             (([[1.0]], [1.0], [1.0], "poisson"), ValueError, "family must be one of 'gaussian', 'binomial'"),
             (([[1.0]], [1.0, 2.0], [1.0], "gaussian"), ValueError, r"y has shape \(2,\), expected \(1,\)"),
-            (([[1.0]], [1.0], [1.0, 2.0], "gaussian"), ValueError, r"theta has shape \(2,\), expected \(1,\)"),
-            (([[1.0]], [-1], [1.0], "binomial"), ValueError, r"y\[0\] is -1, expected binomial targets in \[0, 1\]"),
+            (
+                ([[1.0]], [1.0], [1.0, 2.0], "gaussian"),
+                ValueError,
+                r"theta has shape \(2,\), expected \(1,\)",
+            ),
+            (
+                ([[1.0]], [-1], [1.0], "binomial"),
+                ValueError,
+                r"y\[0\] is -1, expected binomial targets in \[0, 1\]",
+            ),
             (([[np.nan]], [1], [1.0], "binomial"), ValueError, "X contains nan in row 0"),
             (([[1j]], [1], [1.0], "binomial"), TypeError, "X is complex"),
             (([1.0], [1], [1.0], "binomial"), ValueError, "X has shape"),
@@ -140,14 +148,21 @@ class TestRidge:
             np.testing.assert_allclose(loo[i], ridge(X[R], y[R], lam, n), rtol=0, atol=tol)
         left_out = y - np.einsum("ij,ij->i", X, loo)
         scale = np.abs(X).sum(axis=1).max()
-        np.testing.assert_allclose(left_out, (y - X @ theta) / (1 - h), rtol=0, atol=10 * scale * tol / lam**0.5)
+        np.testing.assert_allclose(
+            left_out, (y - X @ theta) / (1 - h), rtol=0, atol=10 * scale * tol / lam**0.5
+        )
 
 
 def test_gradients_that_are_not_multiples_of_their_rows():
     """Two outputs seen by one row: the formulas without the parallel shortcut, against dense algebra."""
     rng = np.random.default_rng(0)
     for n, p in ((30, 5), (6, 20)):
-        rows, grads, theta, lam = rng.standard_normal((n, p)), rng.standard_normal((n, p)), rng.standard_normal(p), 0.2
+        rows, grads, theta, lam = (
+            rng.standard_normal((n, p)),
+            rng.standard_normal((n, p)),
+            rng.standard_normal(p),
+            0.2,
+        )
         loo = cv.leave_one_out(theta, rows, grads, lam)
         for i in range(n):
             R = np.delete(np.arange(n), i)
@@ -161,7 +176,9 @@ def test_more_parameters_than_points_at_tiny_damping():
     """p > n, lam = 1e-10: the minimiser tends to least-norm interpolation; products with stored rows do not cancel."""
     X, y = regression(10, 200)
 
-    def dual(rows, targets):  # X^T (X X^T + n lam)^-1 y has a condition number of about 1, unlike the primal form
+    def dual(
+        rows, targets
+    ):  # X^T (X X^T + n lam)^-1 y has a condition number of about 1, unlike the primal form
         return rows.T @ np.linalg.solve(rows @ rows.T + 10 * 1e-10 * np.eye(len(rows)), targets)
 
     theta = dual(X, y)
@@ -184,13 +201,17 @@ def test_logistic_newton_beats_influence_and_both_shrink():
         np.testing.assert_allclose(grads.mean(axis=0) + 1e-2 * theta, 0, atol=1e-12)
         A = cv.fisher_inverse(rows, 1e-2).forward() @ np.eye(5)
         p = expit(X @ theta)
-        np.testing.assert_allclose(A, (X.T * (p * (1 - p))) @ X / n + 1e-2 * np.eye(5), rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(
+            A, (X.T * (p * (1 - p))) @ X / n + 1e-2 * np.eye(5), rtol=1e-12, atol=1e-15
+        )
         pairs = []
         for i in range(20):
             true = logistic(np.delete(X, i, 0), np.delete(y, i), 1e-2, n) - theta
             pairs.append(
                 [
-                    np.linalg.norm(cv.remove_points(theta, rows, grads, i, 1e-2, method=method) - theta - true)
+                    np.linalg.norm(
+                        cv.remove_points(theta, rows, grads, i, 1e-2, method=method) - theta - true
+                    )
                     / np.linalg.norm(true)
                     for method in ("influence", "newton")
                 ]

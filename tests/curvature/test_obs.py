@@ -70,7 +70,11 @@ def test_updates_match_dense(m, d, lam, blocks, with_gradient):
         for update, reference in (("joint", dense_obs), ("independent", dense_independent)):
             result = cv.obs_prune(inv, w, mask=keep, update=update, gradient=g)
             weights, increase = reference(A, w, keep, g)
-            scale = np.linalg.norm(weights) + np.linalg.norm(w) + (np.linalg.norm(g) / lam if with_gradient else 0)
+            scale = (
+                np.linalg.norm(weights)
+                + np.linalg.norm(w)
+                + (np.linalg.norm(g) / lam if with_gradient else 0)
+            )
             np.testing.assert_allclose(result.weights, weights, rtol=0, atol=tolerance(A) * scale)
             size = scale**2 * np.linalg.norm(A, 2)
             assert result.predicted_increase == pytest.approx(increase, rel=1e-9, abs=tolerance(A) * size)
@@ -175,7 +179,9 @@ class TestTargets:
         np.testing.assert_array_equal(a.weights, b.weights)
         np.testing.assert_array_equal(a.weights, c.weights)
         d = cv.obs_prune(G, w, sparsity=0.5)
-        np.testing.assert_array_equal(d.weights, cv.obs_prune(cv.fisher_inverse(G, 1e-5), w, sparsity=0.5).weights)
+        np.testing.assert_array_equal(
+            d.weights, cv.obs_prune(cv.fisher_inverse(G, 1e-5), w, sparsity=0.5).weights
+        )
 
 
 class TestKinds:
@@ -207,7 +213,9 @@ class TestKinds:
         G, _, lam = problem(10, 20, 0.1)
         w = np.arange(1.0, 41.0)[::2]
         a = cv.obs_prune(cv.fisher_inverse(np.asfortranarray(G.astype(np.float32)), lam), w, sparsity=0.5)
-        b = cv.obs_prune(cv.fisher_inverse(G.astype(np.float32).astype(np.float64), lam), w.copy(), sparsity=0.5)
+        b = cv.obs_prune(
+            cv.fisher_inverse(G.astype(np.float32).astype(np.float64), lam), w.copy(), sparsity=0.5
+        )
         np.testing.assert_allclose(a.weights, b.weights, rtol=1e-11, atol=1e-12)
 
     def test_torch_tensors_in_and_out(self):

@@ -91,7 +91,9 @@ def test_float32_parameters_at_the_published_damping():
 class TestGroups:
     def test_each_group_has_its_own_rates_and_one_window(self):
         a, b = params((3,), (4,))
-        optimizer = MFAC([{"params": [a], "lr": 0.2}, {"params": [b], "momentum": 0.5}], lr=0.1, window=3, damping=0.1)
+        optimizer = MFAC(
+            [{"params": [a], "lr": 0.2}, {"params": [b], "momentum": 0.5}], lr=0.1, window=3, damping=0.1
+        )
         reference = Reference(flat([a, b]), 0.0, 3, 0.1)
         start = flat([a, b])
         v = np.zeros(4)
@@ -239,7 +241,9 @@ class TestDecay:
         set_grads([p], 0)
         g = flat_grad([p])
         MFAC([p], lr=0.1, window=2, damping=0.5, weight_decay=0.3, decoupled_weight_decay=True).step()
-        np.testing.assert_allclose(flat([p]), (1 - 0.03) * start - 0.1 * 2 * g / (2 * 0.5 + g @ g), rtol=1e-13)
+        np.testing.assert_allclose(
+            flat([p]), (1 - 0.03) * start - 0.1 * 2 * g / (2 * 0.5 + g @ g), rtol=1e-13
+        )
 
     def test_maximize(self):
         (p,) = params((4,))

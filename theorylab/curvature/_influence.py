@@ -76,7 +76,9 @@ def glm_rows(
     outside = (target < 0) | (target > 1)
     if outside.any():
         i = int(np.argmax(outside))
-        raise ValueError(f"y[{i}] is {target[i]:g}, expected binomial targets in [0, 1]; code the classes as 0 and 1")
+        raise ValueError(
+            f"y[{i}] is {target[i]:g}, expected binomial targets in [0, 1]; code the classes as 0 and 1"
+        )
     # p (1 - p) as the product of two logistic functions keeps its relative accuracy in both tails.
     root = np.sqrt(expit(eta) * expit(-eta))
     return like(root[:, None] * features, X), like((expit(eta) - target)[:, None] * features, X)
@@ -278,7 +280,9 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     left = 1.0 - np.einsum("ij,ij->i", H, Y) / n
     if not np.all(left > 0):
         i = int(np.argmin(left))
-        raise np.linalg.LinAlgError(f"the leverage of point {i} rounds to 1; raise the damping (now {inv.damping:g})")
+        raise np.linalg.LinAlgError(
+            f"the leverage of point {i} rounds to 1; raise the damping (now {inv.damping:g})"
+        )
     c = _coefficients(H, G)
     if c is not None:
         steps = (c / (n * left))[:, None] * Y
@@ -305,7 +309,9 @@ def _points(idx: int | ArrayLike, n: int) -> NDArray[np.intp]:
         check_shape(picked, (n,), "idx", "as a boolean mask over the points")
         return np.flatnonzero(picked)
     if picked.ndim != 1 or (picked.size and picked.dtype.kind not in "iu"):
-        raise TypeError(f"idx must hold integers or be a boolean mask, got {picked.dtype} of shape {picked.shape}")
+        raise TypeError(
+            f"idx must hold integers or be a boolean mask, got {picked.dtype} of shape {picked.shape}"
+        )
     points = picked.astype(np.intp)
     outside = (points < -n) | (points >= n)
     if outside.any():

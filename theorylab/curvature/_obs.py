@@ -288,7 +288,9 @@ def obs_prune_gradual(
     [8, 4]
     """
     weights = _weights(w)
-    targets = [check_real(s, "sparsities", low=0, high=1, open_high=True) for s in np.atleast_1d(sparsities).tolist()]
+    targets = [
+        check_real(s, "sparsities", low=0, high=1, open_high=True) for s in np.atleast_1d(sparsities).tolist()
+    ]
     if not targets or any(b < a for a, b in zip(targets, targets[1:])):
         raise ValueError(f"sparsities must be one or more targets in rising order, got {sparsities!r}")
     steps = check_int(n_recompute, "n_recompute", low=1)
@@ -338,7 +340,9 @@ def _operator(inv: Any, damping: Any, norm: Any, blocks: Any) -> FisherInverse:
     """Return the inverse to use: the given one, with other blocks, or a new one from gradients."""
     if isinstance(inv, FisherInverse):
         if damping is not None or norm is not None:
-            raise ValueError("damping and norm belong to gradients; use inv.with_damping(lam) to change an inverse")
+            raise ValueError(
+                "damping and norm belong to gradients; use inv.with_damping(lam) to change an inverse"
+            )
         if blocks is None:
             return inv
         plain = inv._scale is None
@@ -377,14 +381,18 @@ def _target(weights: Float, sparsity: Any, n_prune: Any, mask: Any) -> int | Non
         if value is not None
     ]
     if len(given) != 1:
-        raise ValueError(f"give exactly one of sparsity, n_prune and mask, got {' and '.join(given) or 'none'}")
+        raise ValueError(
+            f"give exactly one of sparsity, n_prune and mask, got {' and '.join(given) or 'none'}"
+        )
     if mask is not None:
         return None
     live = int(np.count_nonzero(weights))
     if n_prune is not None:
         n = check_int(n_prune, "n_prune", low=0)
         if n > live:
-            raise ValueError(f"n_prune is {n}, but only {live} of the {weights.size} weights are not zero yet")
+            raise ValueError(
+                f"n_prune is {n}, but only {live} of the {weights.size} weights are not zero yet"
+            )
         return n
     fraction = check_real(sparsity, "sparsity", low=0, high=1, open_high=True)
     return max(0, round(weights.size * fraction) - (weights.size - live))

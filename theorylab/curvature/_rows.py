@@ -191,7 +191,7 @@ class Rows:
 
     def _wide(self) -> int:
         """Return the width of a float64 tile of all rows that fits the second-level cache."""
-        return int(min(self.tile, max(256, (1 << 17) // max(self.m, 1))))
+        return int(min(self.tile, self.d, max(256, (1 << 17) // max(self.m, 1))))
 
     # --- products --------------------------------------------------------------------------------------
 

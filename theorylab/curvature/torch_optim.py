@@ -138,7 +138,9 @@ class MFAC(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters; only before the first step, since the window's length is fixed by it."""
         if self._inverse is not None:
-            raise RuntimeError("parameters cannot be added after the first step: the window's rows have a fixed length")
+            raise RuntimeError(
+                "parameters cannot be added after the first step: the window's rows have a fixed length"
+            )
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
@@ -215,7 +217,9 @@ class MFAC(torch.optim.Optimizer):
             g = p.grad
             if g is not None:
                 if g.is_sparse or g.layout != torch.strided:
-                    raise RuntimeError("MFAC does not support sparse gradients; use dense ones (sparse=False)")
+                    raise RuntimeError(
+                        "MFAC does not support sparse gradients; use dense ones (sparse=False)"
+                    )
                 g = -g if group["maximize"] else g
                 if group["weight_decay"] and not group["decoupled_weight_decay"]:
                     g = g.add(p, alpha=group["weight_decay"])
@@ -261,7 +265,9 @@ class MFAC(torch.optim.Optimizer):
         window = state_dict["mfac"]
         sizes = [tuple(p.shape) for group in self.param_groups for p in group["params"]]
         if window["shapes"] and [tuple(s) for s in window["shapes"]] != sizes:
-            raise ValueError(f"state_dict is for parameters of shapes {window['shapes']}, this optimiser has {sizes}")
+            raise ValueError(
+                f"state_dict is for parameters of shapes {window['shapes']}, this optimiser has {sizes}"
+            )
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "mfac"})
         self._restore_window(window)
 
@@ -278,7 +284,11 @@ class MFAC(torch.optim.Optimizer):
             self._restore_window(window)
 
     def _window_state(self) -> dict[str, Any]:
-        inverse = None if self._inverse is None else {k: _to_tensor(v) for k, v in self._inverse.state_dict().items()}
+        inverse = (
+            None
+            if self._inverse is None
+            else {k: _to_tensor(v) for k, v in self._inverse.state_dict().items()}
+        )
         return {"shared": dict(self._shared), "shapes": list(self._shapes), "inverse": inverse}
 
     def _restore_window(self, window: dict[str, Any]) -> None:
