@@ -31,6 +31,7 @@ def fisher_inverse(
     blocks: Sequence[int] | int | None = None,
     side: str = "auto",
     method: str | None = None,
+    page: int | None = None,
     accumulate: str = "float64",
     factor: bool = False,
     weights: ArrayLike | None = None,
@@ -68,6 +69,9 @@ def fisher_inverse(
         of at most m columns.
     method : {None, "recursion", "coefficients"}
         The two algorithms as published, for validation only.
+    page : int, optional
+        Rows a page of the published recursion, which then holds one earlier page at
+        a time; any size. Default: all rows.
     accumulate : {"float64", "storage"}
         Precision of the sums in products with G. "storage" is BLAS in the dtype of
         G; it is meant for vectors outside the span of the rows.
@@ -153,7 +157,11 @@ def fisher_inverse(
         return FisherInverse(G, damping, **options)
     from ._reference import CoefficientInverse, RecursionInverse
 
-    return (RecursionInverse if method == "recursion" else CoefficientInverse)(G, damping, **options)
+    if page is not None:
+        page = check_int(page, "page", low=1)
+    if method == "recursion":
+        return RecursionInverse(G, damping, page=page, **options)
+    return CoefficientInverse(G, damping, **options)
 
 
 def _block_sizes(blocks: Any, d: int) -> list[int]:
@@ -259,7 +267,7 @@ class FisherInverse(LinearOperator):
             if value <= 0:
                 raise ValueError("damping is relative to the rows of G, which are all zero; pass an absolute damping")
         self._set_damping(parts, value)
-        self._warn_if_singular(stacklevel=3)
+        self._warn_if_singular(stacklevel=4)
         if factor:
             for _, part in self._parts:
                 part.keep_white()
