@@ -113,9 +113,11 @@ class Dual:
         a = self._inverse_times(share * C)
         y = self.rows.combine(a)
         norms = self._spread(np.sqrt(self.gram.diagonal()), C)
-        lost = np.sum(np.abs(a) * norms, axis=0) > 1e3 * np.sqrt(np.sum(y * y, axis=0))
+        lost = np.sum(np.abs(a) * norms, axis=0) > 100 * np.sqrt(np.sum(y * y, axis=0))
         if np.any(lost):
-            # G^T (C - lam a - G y / share) is the residual: it sees the rounding of a through y.
+            # The sum without rounding lies in the span of the rows, where one correction acts:
+            # G^T (C - lam a - G y / share) is the residual of y.
+            y = self.rows.combine_exactly(a)
             delta = share * (C - self.damping * a) - self.rows.dots(y)
             y = self.rows.combine(-self._inverse_times(delta), y)
         return y.astype(dtype, copy=False)

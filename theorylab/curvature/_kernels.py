@@ -19,6 +19,7 @@ __all__ = [
     "append_row",
     "add_rows",
     "combine_rows",
+    "combine_rows_exactly",
     "delete_row",
     "forward_substitute",
     "invert_lower_batch",
@@ -131,6 +132,34 @@ def subtract_rows(S: Any, start: int, stop: int, tile: int, c: Any, x: Any, divi
         add_rows(S, t, e, c, y)
         for j in range(e - t):
             out[t - start + j] = (x[t - start + j] - y[j]) / divisor
+
+
+@jit
+def combine_rows_exactly(S: Any, start: int, stop: int, c: Any, high: Any, low: Any) -> None:
+    """Write ``S[:, start:stop].T @ c`` as the unevaluated sum ``high + low``.
+
+    Products and sums carry their rounding errors along (Dekker's product, Knuth's
+    sum), for coefficients so large that the sum cancels.
+    """
+    split = 134217729.0  # 2^27 + 1 cuts a float64 into two halves of 26 bits
+    high[:] = 0.0
+    low[:] = 0.0
+    for i in range(S.shape[0]):
+        row, a = S[i, start:stop], c[i]
+        t = split * a
+        a1 = t - (t - a)
+        a2 = a - a1
+        for j in range(row.size):
+            b = np.float64(row[j])
+            t = split * b
+            b1 = t - (t - b)
+            b2 = b - b1
+            p = a * b
+            error = ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
+            s = high[j] + p
+            v = s - high[j]
+            low[j] += ((high[j] - (s - v)) + (p - v)) + error
+            high[j] = s
 
 
 # --- the triangular factor of a sliding window ------------------------------------------------------------

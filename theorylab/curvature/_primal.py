@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._dual import Dual
 from ._factor import refuse_singular, warn_if_singular
 from ._kernels import invert_lower_batch, solve_batch
 from ._parallel import serial_blas
@@ -139,8 +140,18 @@ class Primal:
 
     def solve_rows(self, C: Array, dtype: Any) -> Array:
         """Return ``A^-1 G^T C``."""
-        x = self.rows.combine(C)
-        return self.solve(x, 0, dtype)
+        if self.count == 1 and self._rank_deficient():
+            gram = self.rows.gram()
+            return Dual(self.rows, self.share, gram).damped(self.damping).solve_rows(C, dtype)
+        return self.solve(self.rows.combine(C), 0, dtype)
+
+    def _rank_deficient(self) -> bool:
+        """Tell whether A itself is ill-conditioned, so that its inverse magnifies what is outside the row span.
+
+        Then K serves rows better, as long as one correction (u kappa)^2 repairs it.
+        """
+        pivots = np.einsum("kii->ki", self.L)
+        return bool(pivots.max() > 1e3 * pivots.min()) and self.kappa() < 1e12
 
     def forward(self, x: Array, dtype: Any) -> Array:
         """Return ``A x``."""

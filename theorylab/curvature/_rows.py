@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import blas
 
 from ._cost import Cost
-from ._kernels import add_rows, combine_rows, row_dots, subtract_rows
+from ._kernels import add_rows, combine_rows, combine_rows_exactly, row_dots, subtract_rows
 from ._parallel import run_pieces, serial_blas
 
 __all__ = ["Rows"]
@@ -294,6 +294,26 @@ class Rows:
 
         with serial_blas():
             self._each_group(work)
+
+    def combine_exactly(self, c: Array) -> Array:
+        """Return ``G^T c`` rounded once, for coefficients (m,) or (m, k) that cancel."""
+        if c.ndim == 2:
+            return np.stack([self.combine_exactly(column) for column in c.T], axis=1)
+        self._count("combine", 2 * self.m * self.d)
+        c = np.ascontiguousarray(c if self.shrink is None else c / self.shrink)
+        out = np.empty(self.d)
+
+        def work(g: int, start: int, stop: int) -> None:
+            for t, e in self._tiles(start, stop, self.tile):
+                high, low = np.empty(e - t), np.empty(e - t)
+                if self.direct:
+                    combine_rows_exactly(self.source, self.lo + t, self.lo + e, c, high, low)
+                else:
+                    combine_rows_exactly(self.read(0, self.m, t, e), 0, e - t, c, high, low)
+                out[t:e] = high + low
+
+        self._each_group(work)
+        return out
 
     def _combine_blas(self, c: Array, x: Array | None, divisor: float, out: Array) -> None:
         def work(g: int, start: int, stop: int) -> None:
