@@ -96,9 +96,10 @@ class Dual:
 
     def solve(self, x: Array, refine: int, dtype: Any) -> Array:
         """Return ``A^-1 x`` by F1, with the row-space correction if `refine`."""
-        a = self._inverse_times(self.rows.dots(x))
+        products = self.rows.dots(x)
         if not refine:
-            return self.rows.combine(a, x, self.damping, dtype)
+            return self.solve_from(products, x, dtype)
+        a = self._inverse_times(products)
         y = self.rows.combine(a, x, self.damping)
         for _ in range(refine):
             share = self._spread(self.share, a)
@@ -106,6 +107,10 @@ class Dual:
             y = self.rows.combine(-correction, y)
             a = a - correction * self.damping
         return y.astype(dtype, copy=False)
+
+    def solve_from(self, products: Array, x: Array, dtype: Any) -> Array:
+        """Return ``A^-1 x`` where ``G x`` is known already."""
+        return self.rows.combine(self._inverse_times(products), x, self.damping, dtype)
 
     def solve_rows(self, C: Array, dtype: Any) -> Array:
         """Return ``A^-1 G^T C`` by F2, corrected once where the coefficients cancel."""

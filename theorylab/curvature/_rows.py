@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import blas
 
 from ._cost import Cost
-from ._kernels import add_rows, combine_rows, combine_rows_exactly, row_dots, subtract_rows
+from ._kernels import add_rows, combine_rows, combine_rows_exactly, row_dots, row_dots_pair, subtract_rows
 from ._parallel import run_pieces, serial_blas
 
 __all__ = ["Rows"]
@@ -30,6 +30,8 @@ Array = NDArray[Any]
 
 #: Partial sums are kept for this many groups of tiles: enough for as many threads, and a fixed order of addition.
 _GROUPS = 64
+#: Tiles a sweep of rows in memory: wide enough for the prefetcher, and the vector still fits the second-level cache.
+_SWEEP = 4
 #: Below this many entries threads cost more than they save.
 _PARALLEL = 1 << 18
 
@@ -75,9 +77,11 @@ class Rows:
         self.accumulate = accumulate
         self.cost = Cost() if cost is None else cost
         self.m, self.d = int(source.shape[0]), self.hi - self.lo
+        self.in_memory = isinstance(source, np.ndarray)
+        self.sweep = tile * (_SWEEP if self.in_memory else 1)
         self.itemsize = np.dtype(source.dtype).itemsize
         self.direct = (
-            isinstance(source, np.ndarray) and source.dtype in (np.float32, np.float64) and source.flags.c_contiguous
+            self.in_memory and source.dtype in (np.float32, np.float64) and source.flags.c_contiguous
         )
 
     @property
@@ -132,7 +136,9 @@ class Rows:
 
     def _panels(self) -> Iterator[tuple[int, int]]:
         """Yield row ranges; whole sweeps of eight rows, so that the sums do not depend on `chunk_rows`."""
-        step = self.m if self.chunk_rows is None else max(8, -(-self.chunk_rows // 8) * 8)
+        step = 64 if self.in_memory else self.m
+        if self.chunk_rows is not None:
+            step = max(8, -(-self.chunk_rows // 8) * 8)
         for i in range(0, self.m, max(step, 1)):
             yield i, min(i + step, self.m)
 
@@ -156,7 +162,7 @@ class Rows:
     def take(self, index: Array) -> Array:
         """Return the chosen columns in float64, shape (m, len(index))."""
         out = np.empty((self.m, len(index)))
-        if isinstance(self.source, np.ndarray):
+        if self.in_memory:
             raw = self.source[:, self.lo + index]
             if self.bfloat16:
                 raw = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
@@ -172,18 +178,17 @@ class Rows:
 
     def _group(self) -> int:
         """Return the columns of one group of tiles."""
-        tiles = -(-self.d // self.tile)
-        return max(1, -(-tiles // _GROUPS)) * self.tile
+        tiles = -(-self.d // self.sweep)
+        return max(1, -(-tiles // _GROUPS)) * self.sweep
 
     def _each_group(self, work: Any) -> None:
         """Call ``work(g, start, stop)`` for every group, on several threads where that pays."""
         group = self._group()
-        in_memory = isinstance(self.source, np.ndarray)
 
         def piece(g: int) -> None:
             work(g, g * group, min(self.d, (g + 1) * group))
 
-        run_pieces(piece, -(-self.d // group), parallel=in_memory and self.m * self.d >= _PARALLEL)
+        run_pieces(piece, -(-self.d // group), parallel=self.in_memory and self.m * self.d >= _PARALLEL)
 
     def _tiles(self, start: int, stop: int, width: int) -> Iterator[tuple[int, int]]:
         for t in range(start, stop, width):
@@ -223,11 +228,26 @@ class Rows:
 
         def work(g: int, start: int, stop: int) -> None:
             if self.direct:
-                row_dots(self.source, self.lo + start, self.lo + stop, self.tile, x[start:stop], partial[g])
+                row_dots(self.source, self.lo + start, self.lo + stop, self.sweep, x[start:stop], partial[g])
                 return
-            for t, e in self._tiles(start, stop, self.tile):
+            for t, e in self._tiles(start, stop, self.sweep):
                 for i, j in self._panels():
-                    row_dots(self.read(i, j, t, e), 0, e - t, self.tile, x[t:e], partial[g, i:j])
+                    row_dots(self.read(i, j, t, e), 0, e - t, e - t, x[t:e], partial[g, i:j])
+
+        self._each_group(work)
+        return self._ordered_sum(partial)
+
+    def dots_pair(self, x: Array, z: Array) -> Array:
+        """Return ``G [x, z]``, shape (m, 2), in one read where the rows lie in memory."""
+        if not self.direct or self.shrink is not None or self.accumulate == "storage":
+            return np.stack([self.dots(x), self.dots(z)], axis=1)
+        self._count("dots", 4 * self.m * self.d)
+        partial = self._partial((self.m, 2))
+
+        def work(g: int, start: int, stop: int) -> None:
+            row_dots_pair(
+                self.source, self.lo + start, self.lo + stop, self.sweep, x[start:stop], z[start:stop], partial[g]
+            )
 
         self._each_group(work)
         return self._ordered_sum(partial)
@@ -269,13 +289,13 @@ class Rows:
     def _combine_one(self, c: Array, x: Array | None, divisor: float, out: Array) -> None:
         def work(g: int, start: int, stop: int) -> None:
             if self.direct and x is None:
-                combine_rows(self.source, self.lo + start, self.lo + stop, self.tile, c, out[start:stop])
+                combine_rows(self.source, self.lo + start, self.lo + stop, self.sweep, c, out[start:stop])
             elif self.direct:
                 subtract_rows(
-                    self.source, self.lo + start, self.lo + stop, self.tile, c, x[start:stop], divisor, out[start:stop]
+                    self.source, self.lo + start, self.lo + stop, self.sweep, c, x[start:stop], divisor, out[start:stop]
                 )
             else:
-                for t, e in self._tiles(start, stop, self.tile):
+                for t, e in self._tiles(start, stop, self.sweep):
                     y = np.zeros(e - t)
                     for i, j in self._panels():
                         add_rows(self.read(i, j, t, e), 0, e - t, c[i:j], y)

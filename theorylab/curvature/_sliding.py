@@ -229,14 +229,29 @@ class SlidingFisherInverse(FisherInverse):
         window in all, accurate at every damping. The row is `g` as it was stored.
         """
         if x is not None:
-            vector, restore = self._vector(x)
-            self.update(g)
-            return restore(self._blockwise("solve", vector, 0, vector.dtype))
+            return self._update_solve_other(g, x)
         stored, scale, kind, restore = self._accept(g)
         slot = self._insert(stored, scale)
         c = np.zeros(len(self._slots))
         c[slot] = scale
         return restore(self._parts[0][1].solve_rows(c, kind))
+
+    def _update_solve_other(self, g: Any, x: Any) -> Any:
+        """Return ``A^-1 x`` after `g` entered; one read of the window serves G g and G x."""
+        vector, restore = self._vector(x)
+        stored, scale, _, _ = self._accept(g)
+        if vector.ndim == 2 or not self._slots or self.d <= self.window:
+            self._insert(stored, scale)
+            return restore(self._blockwise("solve", vector, 0, vector.dtype))
+        numbers = _as_numbers(stored, self._storage)
+        both = self._rows.dots_pair(numbers, vector)
+        slot = self._insert(stored, scale, both[:, 0])
+        t = np.zeros(len(self._slots))
+        t[: len(both)] = both[:, 1]
+        t[slot] = float(numbers.astype(np.float64) @ vector.astype(np.float64))
+        part = self._parts[0][1]
+        assert isinstance(part, Dual)
+        return restore(part.solve_from(t, vector, vector.dtype))
 
     def extend(self, G_batch: Any) -> None:
         """Let the rows of a batch (k, d) enter one after the other; refused as a whole if one is bad."""
@@ -270,13 +285,14 @@ class SlidingFisherInverse(FisherInverse):
         delete_row(self._U[:n, :n], age, self._spare)
         self._U, self._spare = self._spare, self._U
 
-    def _insert(self, stored: Array, scale: float) -> int:
+    def _insert(self, stored: Array, scale: float, products: Array | None = None) -> int:
         """Put one checked row into the window and return its slot; nothing is written before all can succeed."""
         n, full = len(self._slots), len(self._slots) == self.window
         slot = self._slots[0] if full else n
         kept = self._slots[1:] if full else self._slots
         numbers = _as_numbers(stored, self._storage)
-        products = self._rows.dots(numbers) if n else np.zeros(0)
+        if products is None:
+            products = self._rows.dots(numbers) if n else np.zeros(0)
         row = np.zeros(max(n, slot + 1))
         row[:n] = products
         row[slot] = float(numbers.astype(np.float64) @ numbers.astype(np.float64))
