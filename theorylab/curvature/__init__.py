@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ._cost import Cost, Tally
-from ._inverse import FisherInverse, fisher_inverse
+from ._fisher import fisher_inverse
+from ._inverse import FisherInverse
 from ._sliding import SlidingFisherInverse
 
 __all__ = ["Cost", "FisherInverse", "SlidingFisherInverse", "Tally", "fisher_inverse"]

@@ -15,153 +15,13 @@ from .._lib.rng import RNGLike, as_generator
 from ._cost import Cost
 from ._dual import Dual
 from ._inputs import accept_damping, accept_rows, accept_vector, first_bad_row
+from ._invariants import Invariants
 from ._primal import Primal
 from ._rows import Rows
 
-__all__ = ["FisherInverse", "fisher_inverse"]
+__all__ = ["FisherInverse"]
 
 Array = NDArray[Any]
-
-
-def fisher_inverse(
-    G: Any,
-    damping: float | tuple[str, float],
-    *,
-    norm: float | None = None,
-    blocks: Sequence[int] | int | None = None,
-    side: str = "auto",
-    method: str | None = None,
-    page: int | None = None,
-    accumulate: str = "float64",
-    factor: bool = False,
-    weights: ArrayLike | None = None,
-    bfloat16: bool = False,
-    copy: bool = False,
-    tile: int = 4096,
-    chunk_rows: int | None = None,
-    check_finite: bool = True,
-) -> FisherInverse:
-    """Invert ``A = damping * I + G^T diag(weights) G / norm`` without forming anything d x d.
-
-    With per-example gradients as rows, A is the damped empirical Fisher matrix;
-    with rows ``sqrt(l''_i) x_i`` it is the exact Hessian of a generalised
-    linear model with a ridge penalty (see :func:`glm_rows`).
-
-    Parameters
-    ----------
-    G : array_like of shape (m, d)
-        One row per gradient: float16, float32, float64 or integers, of any
-        memory layout, read-only or memory-mapped; a torch tensor on the CPU (no
-        copy is made); or any object with ``shape``, ``dtype`` and 2-D slicing
-        (zarr, h5py), which is streamed. The operator keeps a reference: changing
-        G afterwards invalidates it, unless ``copy=True``.
-    damping : float or ("relative", float)
-        lam > 0, in units of squared gradients. The relative form means
-        ``lam = value * trace(G G^T) / (norm * d)``.
-    norm : float, optional
-        N > 0, default m.
-    blocks : sequence of int, or int, optional
-        Replace A by its diagonal blocks of these sizes (which add up to d), or of
-        this one size (the last block takes the rest).
-    side : {"auto", "dual", "primal"}
-        Invert through the m x m matrix (dual) or through the b x b matrix of a
-        block (primal, no cancellation). "auto" takes the primal side for blocks
-        of at most m columns.
-    method : {None, "recursion", "coefficients"}
-        The two algorithms as published, for validation only.
-    page : int, optional
-        Rows a page of the published recursion, which then holds one earlier page at
-        a time; any size. Default: all rows.
-    accumulate : {"float64", "storage"}
-        Precision of the sums in products with G. "storage" is BLAS in the dtype of
-        G; it is meant for vectors outside the span of the rows.
-    factor : bool
-        Store ``V = L^-1 G`` (8 m d bytes), which makes :meth:`~FisherInverse.element` cost O(m).
-    weights : array_like of shape (m,), optional
-        Positive weight of each row, default 1.
-    bfloat16 : bool
-        G is uint16 that holds the bits of bfloat16. Torch tensors need no flag.
-    copy : bool
-        Work on a private copy of G.
-    tile : int
-        Columns of a tile.
-    chunk_rows : int, optional
-        Rows read at a time from a streamed source.
-    check_finite : bool
-        Refuse NaN and infinity in G and in vectors. For G this costs nothing but
-        a look at the diagonal of the Gram.
-
-    Returns
-    -------
-    FisherInverse
-        A SciPy `LinearOperator` of shape (d, d).
-
-    Raises
-    ------
-    ValueError
-        For shapes, NaN or infinity (naming the row), damping <= 0, norm <= 0.
-    TypeError
-        For complex or non-numeric rows.
-    scipy.linalg.LinAlgError
-        If the damping is lost in rounding; the message names kappa and a safe damping.
-
-    Warns
-    -----
-    scipy.linalg.LinAlgWarning
-        If ``damping < 4 u sigma_max(G)^2 / norm``, u = 1.1e-16.
-
-    Notes
-    -----
-    With ``K = N lam I + G G^T`` (m x m), three forms of the same product:
-
-    F1  ``A^-1 x = (x - G^T K^-1 G x) / lam``   (Woodbury), error ``u |x| / (lam |A^-1 x|)``
-
-    F2  ``A^-1 G^T c = N G^T K^-1 c``           for stored rows: one pass, no cancellation
-
-    F3  Cholesky of A itself, with one step of refinement, where d <= m
-
-    Sums over float32 rows are accumulated in float64. Cost: the Gram takes
-    ``d m^2`` flops, its factor ``m^3 / 3``, a product ``4 d m + 2 m^2`` flops and
-    two reads of G.
-
-    References
-    ----------
-    .. [1] E. Frantar, E. Kurtic, D. Alistarh, "M-FAC: Efficient Matrix-Free Approximations of Second-Order
-       Information", NeurIPS 2021, arXiv:2107.03356.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from theorylab.curvature import fisher_inverse
-    >>> G = np.array([[1.0, 2, 0, -1], [3, -1, 1, 0], [0, 1, -2, 2]])
-    >>> inv = fisher_inverse(G, damping=0.01)
-    >>> x = np.array([1.0, -2.0, 3.0, -4.0])
-    >>> np.allclose(inv @ x, np.linalg.solve(0.01 * np.eye(4) + G.T @ G / 3, x))
-    True
-    """
-    options: dict[str, Any] = {
-        "norm": norm,
-        "blocks": blocks,
-        "side": side,
-        "accumulate": accumulate,
-        "factor": factor,
-        "weights": weights,
-        "bfloat16": bfloat16,
-        "copy": copy,
-        "tile": tile,
-        "chunk_rows": chunk_rows,
-        "check_finite": check_finite,
-    }
-    check_choice(method, "method", (None, "recursion", "coefficients"))
-    if method is None:
-        return FisherInverse(G, damping, **options)
-    from ._reference import CoefficientInverse, RecursionInverse
-
-    if page is not None:
-        page = check_int(page, "page", low=1)
-    if method == "recursion":
-        return RecursionInverse(G, damping, page=page, **options)
-    return CoefficientInverse(G, damping, **options)
 
 
 def _block_sizes(blocks: Any, d: int) -> list[int]:
@@ -194,7 +54,7 @@ def _build_parts(rows: Rows, share: Array, sizes: list[int], side: str) -> list[
     return parts
 
 
-class FisherInverse(LinearOperator):
+class FisherInverse(Invariants, LinearOperator):
     """The inverse of a damped empirical Fisher matrix as a symmetric linear operator.
 
     Made by :func:`fisher_inverse`, which documents the parameters. ``inv @ x``,
@@ -484,112 +344,6 @@ class FisherInverse(LinearOperator):
         """
         z = as_generator(rng).standard_normal((check_int(size, "size", low=0), self.d))
         return np.ascontiguousarray(self.sqrt_matvec(z.T).T)
-
-    # --- entries and invariants ------------------------------------------------------------------------
-
-    def diagonal(self) -> Array:
-        """Return the diagonal of ``A^-1``, (d,) float64.
-
-        Raises
-        ------
-        FloatingPointError
-            If an entry is not positive, which happens beyond ``kappa = 1 / u``.
-
-        Notes
-        -----
-        ``(1 - |v_j|^2) / lam`` with ``V = L^-1 G`` tile by tile; sums of squares on
-        the primal side. Cost: ``d m^2`` flops, one read of G.
-        """
-        return np.concatenate([part.diagonal() for _, part in self._parts])
-
-    def _index(self, index: Any) -> Array:
-        """Return integers in [0, d); negative ones count from the end."""
-        array = np.asarray(index)
-        if array.dtype == np.bool_ and array.shape == (self.d,):
-            array = np.flatnonzero(array)
-        if array.size == 0:
-            return np.empty(0, dtype=np.intp)
-        if array.dtype.kind not in "iu" or array.ndim > 1:
-            raise IndexError(f"expected integer indices, got {array.dtype} of shape {array.shape}")
-        array = np.atleast_1d(array).astype(np.intp)
-        bad = array[(array < -self.d) | (array >= self.d)]
-        if bad.size:
-            raise IndexError(f"index {bad[0]} is out of bounds for d = {self.d}")
-        return np.where(array < 0, array + self.d, array)
-
-    def element(self, i: int, j: int) -> float:
-        """Return ``[A^-1]_ij``; O(m) with ``factor=True``, one solve with the factor otherwise."""
-        a, b = (int(self._index(check_int(k, name))[0]) for k, name in ((i, "i"), (j, "j")))
-        for lo, part in self._parts:
-            if lo <= a < lo + part.d:
-                return part.element(a - lo, b - lo) if lo <= b < lo + part.d else 0.0
-        raise AssertionError("the blocks cover every column")
-
-    def columns(self, idx: Any) -> Array:
-        """Return columns of ``A^-1``, (d, k) float64, for k integer indices (negative ones allowed)."""
-        index = self._index(idx)
-        out = np.zeros((self.d, len(index)))
-        for lo, part in self._parts:
-            mine = np.flatnonzero((index >= lo) & (index < lo + part.d))
-            if mine.size:
-                out[lo : lo + part.d, mine] = part.columns(index[mine] - lo)
-        return out
-
-    def quadratic_form(self, X: Any) -> Any:
-        """Return ``x^T A^-1 x`` for every column of `X`.
-
-        Parameters
-        ----------
-        X : array_like of shape (d,) or (d, k)
-
-        Returns
-        -------
-        float or ndarray of shape (k,)
-
-        Notes
-        -----
-        With ``y = A^-1 x`` computed, ``2 x.y - y^T A y`` has an error that is the
-        *square* of the error of y, so that it stays accurate where ``x.y`` cancels.
-        Cost: three reads of G.
-        """
-        array, _ = self._vector(X, "X")
-        x = array.astype(np.float64)
-        y = self._blockwise("solve", x, 0, np.float64)
-        Ay = self._blockwise("forward", y, np.float64)
-        values = np.einsum("i...,i...->...", y, 2 * x - Ay)
-        return float(values) if array.ndim == 1 else values
-
-    def influence_matrix(self) -> Array:
-        """Return ``G A^-1 G^T``, (m, m) float64, not divided by N; from the Gram alone on the dual side.
-
-        Entries come from ``N (I - N lam K^-1)`` or ``N K^-1 G G^T``, whichever does
-        not cancel: the second where both rows have a leverage below 1/2.
-        """
-        total = sum(part.cross() for _, part in self._parts)
-        return self._scaled(self._scaled(np.asarray(total)).T)
-
-    def leverages(self) -> Array:
-        """Return ``h_i = w_i g_i^T A^-1 g_i / N``, (m,) float64, in [0, 1) for a single block."""
-        total = sum(part.cross_diagonal() for _, part in self._parts)
-        share = self.norm if self._weights is None else self.norm / self._weights
-        return self._scaled(self._scaled(np.asarray(total))) / share
-
-    def logdet(self) -> float:
-        """Return ``log det A`` from the Cholesky factor of the smaller side."""
-        return sum(part.logdet() for part in self._smaller())
-
-    def trace(self) -> float:
-        """Return ``trace(A^-1)`` from the Cholesky factor of the smaller side."""
-        return sum(part.trace() for part in self._smaller())
-
-    def _smaller(self) -> list[Dual | Primal]:
-        """Return the parts; a dual one with fewer columns than rows would cancel and gives way to the primal."""
-        return [
-            Primal(part.rows, part.share, part.d).damped(self.damping)
-            if isinstance(part, Dual) and part.d < part.rows.m
-            else part
-            for _, part in self._parts
-        ]
 
     def with_damping(self, lam: float | tuple[str, float]) -> FisherInverse:
         """Return the inverse at another damping; Gram and rows are shared, m^3/3 flops, no pass over G."""
