@@ -139,11 +139,11 @@ class Dual:
         t = Q.T @ (root * self.rows.dots(x))
         ratio = np.sqrt(self.damping / (self.damping + s))
         if inverse:
-            middle = 1 / ((self.damping + s) * (1 + ratio))
-            return self.rows.combine(root * (Q @ (self._spread(middle, t) * t)), x, np.sqrt(self.damping), dtype)
-        middle = ratio / (self.damping * (1 + ratio))
-        c = -root * (Q @ (self._spread(middle, t) * t))
-        return self.rows.combine(c, x, 1 / np.sqrt(self.damping), dtype)
+            middle, divisor = 1 / ((self.damping + s) * (1 + ratio)), np.sqrt(self.damping)
+        else:
+            middle, divisor = -ratio / (self.damping * (1 + ratio)), 1 / np.sqrt(self.damping)
+        c = root * (Q @ (self._spread(middle, t) * t))
+        return self.rows.combine(c, x, divisor, dtype)
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return eigenvalues and eigenvectors of the Gram of the rows divided by ``sqrt(share)``."""
@@ -172,8 +172,8 @@ class Dual:
     def _positive(self, values: Array) -> None:
         if np.any(values <= 0):
             raise FloatingPointError(
-                f"the diagonal of the inverse came out as {float(values.min()):.2g}, it is lost in cancellation at "
-                f"kappa = {self.kappa():.2g}; raise the damping from {self.damping:.3g}"
+                f"the diagonal of the inverse came out as {float(values.min()):.2g}, lost in cancellation "
+                f"at kappa = {self.kappa():.2g}; raise the damping from {self.damping:.3g}"
             )
 
     def element(self, i: int, j: int) -> float:
@@ -218,8 +218,8 @@ class Dual:
 
     def logdet(self) -> float:
         """Return ``log det A = (d - m) log lam - sum log share + log det K``."""
-        m = self.rows.m
-        return (self.d - m) * float(np.log(self.damping)) - float(np.sum(np.log(self.share))) + self.factor.logdet()
+        outside = (self.d - self.rows.m) * float(np.log(self.damping))
+        return outside - float(np.sum(np.log(self.share))) + self.factor.logdet()
 
     def trace(self) -> float:
         """Return ``tr A^-1 = (d - m) / lam + sum_i share_i [K^-1]_ii``."""

@@ -1,4 +1,4 @@
-"""The compiled loops: G x, (x - G^T c) / lam, the slide of a triangular factor, small batched Cholesky solves.
+"""The compiled loops: G x, (x - G^T c) / lam, the slide of a triangular factor, small batched solves.
 
 Rows are float32 or float64, sums are float64. A tile of columns is taken
 through all rows before the next one, so that its piece of the vector stays in
@@ -16,8 +16,8 @@ import numpy as np
 from .._lib.jit import REASSOC, jit
 
 __all__ = [
-    "append_row",
     "add_rows",
+    "append_row",
     "combine_rows",
     "combine_rows_exactly",
     "delete_row",

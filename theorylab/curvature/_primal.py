@@ -60,7 +60,8 @@ class Primal:
         for k in range(0, self.count, step):
             stop = min(self.count, k + step)
             tile = self.rows.read64(k * self.width, stop * self.width)
-            yield k, stop, np.ascontiguousarray(tile.reshape(self.rows.m, stop - k, self.width).transpose(1, 0, 2))
+            cube = tile.reshape(self.rows.m, stop - k, self.width).transpose(1, 0, 2)
+            yield k, stop, np.ascontiguousarray(cube)
 
     def _moments(self) -> Array:
         """Return the moments of all blocks, one pass."""
@@ -92,7 +93,7 @@ class Primal:
     def kappa(self) -> float:
         """Return ``1 + sigma_max(G)^2 / (N lam)``, the largest of the blocks."""
         with serial_blas():
-            largest = np.linalg.eigvalsh(self.moment)[:, -1].max() if np.isfinite(self.moment).all() else np.inf
+            largest = np.linalg.eigvalsh(self.moment)[:, -1].max()
         return 1 + float(largest) / self.damping
 
     def warn(self, stacklevel: int) -> None:
@@ -130,7 +131,7 @@ class Primal:
     def _refined(self, x: Array, steps: int = 1) -> Array:
         y = self._raw_solve(x)
         for _ in range(steps):
-            y = y + self._raw_solve(x - self.damping * y - self._apply(y))
+            y += self._raw_solve(x - self.damping * y - self._apply(y))
         return y
 
     def solve(self, x: Array, refine: int, dtype: Any) -> Array:
@@ -146,7 +147,7 @@ class Primal:
         return self.solve(self.rows.combine(C), 0, dtype)
 
     def _rank_deficient(self) -> bool:
-        """Tell whether A itself is ill-conditioned, so that its inverse magnifies what is outside the row span.
+        """Tell whether A is ill-conditioned, so that its inverse magnifies what is outside the row span.
 
         Then K serves rows better, as long as one correction (u kappa)^2 repairs it.
         """
@@ -164,7 +165,7 @@ class Primal:
             s, Q = np.linalg.eigh(self.moment)
             root = np.sqrt(self.damping + np.maximum(s, 0.0))[:, :, None]
             t = Q.transpose(0, 2, 1) @ self._blocks(x.astype(np.float64))
-            y = Q @ (t / root if inverse else t * root)
+            y: Array = Q @ (t / root if inverse else t * root)
         return y.reshape(x.shape).astype(dtype, copy=False)
 
     # --- entries and invariants ------------------------------------------------------------------------
@@ -177,7 +178,8 @@ class Primal:
     def diagonal(self) -> Array:
         """Return the diagonal of ``A^-1`` as sums of squares."""
         W = self._inverse_factor()
-        return np.einsum("kij,kij->kj", W, W).ravel()
+        squares: Array = np.einsum("kij,kij->kj", W, W)
+        return squares.ravel()
 
     def columns(self, index: Array) -> Array:
         """Return columns of ``A^-1``, shape (d, len(index))."""

@@ -95,11 +95,11 @@ class RecursionInverse(_Published):
     def _product(self, x: Array) -> Array:
         """Return ``x / lam - sum_j p_j (p_j . x) / q_j``."""
         q = self.q if x.ndim == 1 else self.q[:, None]
-        return x / self._number(self.damping) - self.p.T @ ((self.p @ x) / q)
+        return np.asarray(x / self._number(self.damping) - self.p.T @ ((self.p @ x) / q))
 
     def diagonal(self) -> Array:
         """Return ``1/lam - sum_j p_j^2 / q_j``; nothing is checked, as published."""
-        return 1 / self._number(self.damping) - np.sum(self.p**2 / self.q[:, None], axis=0)
+        return np.asarray(1 / self._number(self.damping) - np.sum(self.p**2 / self.q[:, None], axis=0))
 
     def element(self, i: int, j: int) -> float:
         """Return one entry, O(m)."""

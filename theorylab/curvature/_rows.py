@@ -23,14 +23,15 @@ from scipy.linalg import blas
 from ._cost import Cost
 from ._kernels import add_rows, combine_rows, combine_rows_exactly, row_dots, row_dots_pair, subtract_rows
 from ._parallel import run_pieces, serial_blas
+from ._storage import widen
 
 __all__ = ["Rows"]
 
 Array = NDArray[Any]
 
-#: Partial sums are kept for this many groups of tiles: enough for as many threads, and a fixed order of addition.
+#: Partial sums are kept for this many groups of tiles: as many threads can work, in a fixed order.
 _GROUPS = 64
-#: Tiles a sweep of rows in memory: wide enough for the prefetcher, and the vector still fits the second-level cache.
+#: Tiles a sweep of rows in memory: long runs for the prefetcher, and a vector for the second-level cache.
 _SWEEP = 4
 #: Below this many entries threads cost more than they save.
 _PARALLEL = 1 << 18
@@ -69,17 +70,19 @@ class Rows:
         cost: Cost | None = None,
     ) -> None:
         self.source = source
-        self.lo, self.hi = lo, int(source.shape[1]) if hi is None else hi
-        self.tile = tile
+        self.lo: int = lo
+        self.hi: int = int(source.shape[1]) if hi is None else hi
+        self.tile: int = tile
         self.chunk_rows = chunk_rows
         self.bfloat16 = bfloat16
         self.shrink = shrink
         self.accumulate = accumulate
         self.cost = Cost() if cost is None else cost
-        self.m, self.d = int(source.shape[0]), self.hi - self.lo
+        self.m: int = int(source.shape[0])
+        self.d: int = self.hi - self.lo
         self.in_memory = isinstance(source, np.ndarray)
         self.sweep = tile * (_SWEEP if self.in_memory else 1)
-        self.itemsize = np.dtype(source.dtype).itemsize
+        self.itemsize: int = np.dtype(source.dtype).itemsize
         self.direct = (
             self.in_memory and source.dtype in (np.float32, np.float64) and source.flags.c_contiguous
         )
@@ -126,13 +129,8 @@ class Rows:
     def read(self, i0: int, i1: int, t: int, e: int) -> Array:
         """Return rows ``i0:i1`` of columns ``t:e`` as a C-contiguous float32 or float64 array."""
         raw = np.asarray(self.source[i0:i1, self.lo + t : self.lo + e])
-        if self.bfloat16:
-            return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        if raw.dtype == np.float16:
-            return raw.astype(np.float32)
-        if raw.dtype in (np.float32, np.float64):
-            return np.ascontiguousarray(raw)
-        return raw.astype(np.float64)
+        block: Array = np.ascontiguousarray(widen(raw, self.bfloat16))
+        return block
 
     def _panels(self) -> Iterator[tuple[int, int]]:
         """Yield row ranges; whole sweeps of eight rows, so that the sums do not depend on `chunk_rows`."""
@@ -156,17 +154,20 @@ class Rows:
 
     def row(self, i: int) -> Array:
         """Return row `i` in float64."""
-        row = self.read(i, i + 1, 0, self.d)[0].astype(np.float64)
+        row: Array = self.read(i, i + 1, 0, self.d)[0].astype(np.float64)
         return row if self.shrink is None else row / self.shrink[i]
+
+    def _whole(self, t: int, e: int) -> Array:
+        """Return columns ``t:e`` of all rows, a view where they lie ready."""
+        if self.direct:
+            return np.asarray(self.source[:, self.lo + t : self.lo + e])
+        return self.read(0, self.m, t, e)
 
     def take(self, index: Array) -> Array:
         """Return the chosen columns in float64, shape (m, len(index))."""
         out = np.empty((self.m, len(index)))
         if self.in_memory:
-            raw = self.source[:, self.lo + index]
-            if self.bfloat16:
-                raw = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-            out[...] = raw
+            out[...] = widen(self.source[:, self.lo + index], self.bfloat16)
             if self.shrink is not None:
                 out /= self.shrink[:, None]
             return out
@@ -218,7 +219,7 @@ class Rows:
 
     @staticmethod
     def _ordered_sum(partial: Array) -> Array:
-        total = np.zeros(partial.shape[1:])
+        total: Array = np.zeros(partial.shape[1:])
         for p in partial:
             total += p
         return total
@@ -228,7 +229,8 @@ class Rows:
 
         def work(g: int, start: int, stop: int) -> None:
             if self.direct:
-                row_dots(self.source, self.lo + start, self.lo + stop, self.sweep, x[start:stop], partial[g])
+                lo, hi = self.lo + start, self.lo + stop
+                row_dots(self.source, lo, hi, self.sweep, x[start:stop], partial[g])
                 return
             for t, e in self._tiles(start, stop, self.sweep):
                 for i, j in self._panels():
@@ -245,9 +247,8 @@ class Rows:
         partial = self._partial((self.m, 2))
 
         def work(g: int, start: int, stop: int) -> None:
-            row_dots_pair(
-                self.source, self.lo + start, self.lo + stop, self.sweep, x[start:stop], z[start:stop], partial[g]
-            )
+            lo, hi = self.lo + start, self.lo + stop
+            row_dots_pair(self.source, lo, hi, self.sweep, x[start:stop], z[start:stop], partial[g])
 
         self._each_group(work)
         return self._ordered_sum(partial)
@@ -268,14 +269,14 @@ class Rows:
         partial = self._partial((self.m,))
 
         def work(g: int, start: int, stop: int) -> None:
-            tile = self.read(0, self.m, start, stop) if not self.direct else self.source[:, self.lo + start : self.lo + stop]
+            tile = self._whole(start, stop)
             partial[g] = tile @ x[start:stop].astype(tile.dtype)
 
         with serial_blas():
             self._each_group(work)
         return self._ordered_sum(partial)
 
-    def combine(self, c: Array, x: Array | None = None, divisor: float = 1.0, dtype: Any = np.float64) -> Array:
+    def combine(self, c: Array, x: Array | None = None, divisor: float = 1.0, dtype: Any = None) -> Array:
         """Return ``G^T c``, or ``(x - G^T c) / divisor``; `c` is float64 of shape (m,) or (m, k)."""
         if self.shrink is not None and c.ndim == 1:
             c = c / self.shrink
@@ -288,12 +289,11 @@ class Rows:
 
     def _combine_one(self, c: Array, x: Array | None, divisor: float, out: Array) -> None:
         def work(g: int, start: int, stop: int) -> None:
+            lo, hi, y = self.lo + start, self.lo + stop, out[start:stop]
             if self.direct and x is None:
-                combine_rows(self.source, self.lo + start, self.lo + stop, self.sweep, c, out[start:stop])
-            elif self.direct:
-                subtract_rows(
-                    self.source, self.lo + start, self.lo + stop, self.sweep, c, x[start:stop], divisor, out[start:stop]
-                )
+                combine_rows(self.source, lo, hi, self.sweep, c, y)
+            elif self.direct and x is not None:
+                subtract_rows(self.source, lo, hi, self.sweep, c, x[start:stop], divisor, y)
             else:
                 for t, e in self._tiles(start, stop, self.sweep):
                     y = np.zeros(e - t)
@@ -337,7 +337,7 @@ class Rows:
 
     def _combine_blas(self, c: Array, x: Array | None, divisor: float, out: Array) -> None:
         def work(g: int, start: int, stop: int) -> None:
-            tile = self.read(0, self.m, start, stop) if not self.direct else self.source[:, self.lo + start : self.lo + stop]
+            tile = self._whole(start, stop)
             y = c.astype(tile.dtype) @ tile
             out[start:stop] = y if x is None else (x[start:stop] - y) / divisor
 
