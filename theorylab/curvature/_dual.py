@@ -54,7 +54,8 @@ class Dual:
 
     def weighted_square(self) -> float:
         """Return ``trace(G^T diag(1/share) G)``."""
-        return float(np.sum(self.gram.diagonal() / self.share))
+        with np.errstate(over="ignore"):
+            return float(np.sum(self.gram.diagonal() / self.share))
 
     def damped(self, damping: float) -> Dual:
         """Return the same block at another damping; the Gram and the spectrum are shared."""
@@ -209,12 +210,11 @@ class Dual:
         both = small[:, None] & small
         return np.where(both, (by_product + by_product.T) / 2, by_inverse)
 
-    def cross_diagonal(self) -> Array:
-        """Return the diagonal of ``G A^-1 G^T``."""
+    def leverages(self) -> Array:
+        """Return the diagonal of ``G A^-1 G^T`` over `share`."""
         inverse = self.factor.inverse()
         h = self._leverage(inverse)
-        by_product = np.einsum("ij,ji->i", inverse, self.gram)
-        return self.share * np.where(h < 0.5, by_product, h)
+        return np.where(h < 0.5, np.einsum("ij,ji->i", inverse, self.gram), h)
 
     def logdet(self) -> float:
         """Return ``log det A = (d - m) log lam - sum log share + log det K``."""

@@ -128,9 +128,7 @@ class FisherInverse(InverseOperator):
 
     def leverages(self) -> Array:
         """Return ``h_i = w_i g_i^T A^-1 g_i / N``, (m,) float64, in [0, 1) for a single block."""
-        total = sum(part.cross_diagonal() for _, part in self._parts)
-        share = self.norm if self._weights is None else self.norm / self._weights
-        return self._scaled(self._scaled(np.asarray(total))) / share
+        return np.asarray(sum(part.leverages() for _, part in self._parts))
 
     def logdet(self) -> float:
         """Return ``log det A`` from the Cholesky factor of the smaller side."""

@@ -97,9 +97,7 @@ class InverseOperator(LinearOperator):
         self.blocks = _block_sizes(blocks, rows.d)
         parts = self._assemble(rows, side, bfloat16)
         if relative:
-            value *= sum(part.weighted_square() for _, part in parts) / rows.d
-            if value <= 0:
-                raise ValueError("damping is relative to the rows of G, all of them zero; pass a number")
+            value = self._relative(value, parts)
         self._set_damping(parts, value)
         self._warn_if_singular(stacklevel=4)
         if factor:
@@ -121,9 +119,17 @@ class InverseOperator(LinearOperator):
         if not self._check_finite and np.isnan(total):
             return parts
         largest = np.array([np.abs(rows.row(i)).max() for i in range(rows.m)])
-        self._scale = np.where(largest > 0, largest, 1.0)
+        # The root leaves both the squares of the rows and those of the factors within range.
+        self._scale = np.where(largest > 1e140, np.sqrt(largest), 1.0)
         self._rows = rows.shrunk(self._scale)
         return _build_parts(self._rows, share / self._scale / self._scale, self.blocks, "dual")
+
+    def _relative(self, value: float, parts: list[tuple[int, Dual | Primal]]) -> float:
+        """Return a damping relative to the mean of the diagonal of ``G^T G / N``."""
+        mean = sum(part.weighted_square() for _, part in parts) / self.d
+        if not 0 < mean < np.inf:
+            raise ValueError(f"damping is relative to the mean square {mean} of the entries of G; pass a number")
+        return value * mean
 
     def _set_damping(self, parts: list[tuple[int, Dual | Primal]], damping: float) -> None:
         self.damping = damping
@@ -325,7 +331,7 @@ class InverseOperator(LinearOperator):
         """Return the inverse at another damping; Gram and rows are shared, m^3/3 flops, no pass over G."""
         value, relative = accept_damping(lam)
         if relative:
-            value *= sum(part.weighted_square() for _, part in self._parts) / self.d
+            value = self._relative(value, self._parts)
         other = _copy.copy(self)
         other._set_damping(self._parts, value)
         other._warn_if_singular(stacklevel=2)

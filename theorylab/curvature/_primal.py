@@ -207,14 +207,14 @@ class Primal:
                 total += X @ X.T
         return total
 
-    def cross_diagonal(self) -> Array:
-        """Return the diagonal of :meth:`cross`."""
+    def leverages(self) -> Array:
+        """Return the diagonal of :meth:`cross` over `share`."""
         W, total = self._inverse_factor(), np.zeros(self.rows.m)
         with serial_blas():
             for k, stop, tile in self._panels():
                 X = tile @ W[k:stop].transpose(0, 2, 1)
                 total += np.einsum("kij,kij->i", X, X)
-        return total
+        return total / self.share
 
     def logdet(self) -> float:
         """Return ``log det A``."""

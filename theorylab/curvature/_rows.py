@@ -203,6 +203,8 @@ class Rows:
 
     def dots(self, x: Array) -> Array:
         """Return ``G x`` in float64, shape (m,) or (m, k) for `x` of shape (d,) or (d, k)."""
+        if x.ndim == 2 and x.shape[1] == 1:
+            return self.dots(np.ascontiguousarray(x[:, 0]))[:, None]
         self._count("dots", 2 * self.m * self.d * (1 if x.ndim == 1 else x.shape[1]))
         if x.ndim == 2:
             result = self._dots_many(x)
@@ -278,6 +280,8 @@ class Rows:
 
     def combine(self, c: Array, x: Array | None = None, divisor: float = 1.0, dtype: Any = None) -> Array:
         """Return ``G^T c``, or ``(x - G^T c) / divisor``; `c` is float64 of shape (m,) or (m, k)."""
+        if c.ndim == 2 and c.shape[1] == 1:
+            return self.combine(c[:, 0], None if x is None else x[:, 0], divisor, dtype)[:, None]
         if self.shrink is not None and c.ndim == 1:
             c = c / self.shrink
         c = np.ascontiguousarray(c, dtype=np.float64)

@@ -154,7 +154,7 @@ class SlidingFisherInverse(FisherInverse):
         """The one block: through K, or through A itself once the rows are at least as many as the columns."""
         if self._lazy_parts is None:
             n, share = len(self._slots), self._share(len(self._slots))
-            if self.d <= n and share.min() > 1e-280:
+            if self.d <= n and share.min() > 1e-280:  # squares of larger rows overflow in A
                 self._lazy_parts = [(0, Primal(self._rows, share, self.d).damped(self.damping))]
             else:
                 self._lazy_parts = [(0, self._dual(n, share))]
@@ -193,7 +193,11 @@ class SlidingFisherInverse(FisherInverse):
         if array.ndim != 1:
             raise ValueError(f"g has shape {array.shape}, expected ({self.d},); pass batches to extend")
         largest, scale = float(np.abs(array).max()), 1.0
-        if self._storage == "float16" or largest > (1e150 if self._storage == "float64" else 1e38):
+        if self._storage == "float64":
+            scale = largest**0.5 if largest > 1e140 else 1.0
+        elif largest > 1e140:
+            raise ValueError(f"g overflows {self._storage}: its largest entry is {largest:.2g}; rescale the gradients")
+        elif self._storage == "float16" or largest > 1e38:
             scale = largest or 1.0
         scaled = array if scale == 1.0 else array / scale
         stored = to_bfloat16(scaled) if self._storage == "bfloat16" else scaled.astype(self._stored)
