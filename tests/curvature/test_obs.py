@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dense_reference import dense_greedy, dense_independent, dense_matrix, dense_obs
+from .dense_reference import dense_greedy, dense_independent, dense_matrix, dense_obs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ._cost import Cost, Tally
+from ._fisher import fisher_inverse
 from ._influence import glm_rows, influence, leave_one_out, remove_points
-from ._inverse import FisherInverse, fisher_inverse
+from ._inverse import FisherInverse
 from ._obs import OBSResult, obs_prune, obs_prune_gradual, obs_saliency
 from ._sliding import SlidingFisherInverse
 

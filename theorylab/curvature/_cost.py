@@ -33,7 +33,7 @@ class Tally:
 
 @dataclass
 class Cost:
-    """Tallies by kernel: ``gram``, ``dots`` (G x), ``combine`` (G^T c), ``whiten``, ``factor``, ``solve``, ``slide``.
+    """Tallies by kernel: gram, dots (G x), combine (G^T c), whiten (L^-1 G), factor, solve, slide.
 
     Examples
     --------

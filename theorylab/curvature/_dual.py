@@ -54,7 +54,8 @@ class Dual:
 
     def weighted_square(self) -> float:
         """Return ``trace(G^T diag(1/share) G)``."""
-        return float(np.sum(self.gram.diagonal() / self.share))
+        with np.errstate(over="ignore"):
+            return float(np.sum(self.gram.diagonal() / self.share))
 
     def damped(self, damping: float) -> Dual:
         """Return the same block at another damping; the Gram and the spectrum are shared."""
@@ -96,9 +97,10 @@ class Dual:
 
     def solve(self, x: Array, refine: int, dtype: Any) -> Array:
         """Return ``A^-1 x`` by F1, with the row-space correction if `refine`."""
-        a = self._inverse_times(self.rows.dots(x))
+        products = self.rows.dots(x)
         if not refine:
-            return self.rows.combine(a, x, self.damping, dtype)
+            return self.solve_from(products, x, dtype)
+        a = self._inverse_times(products)
         y = self.rows.combine(a, x, self.damping)
         for _ in range(refine):
             share = self._spread(self.share, a)
@@ -107,15 +109,21 @@ class Dual:
             a = a - correction * self.damping
         return y.astype(dtype, copy=False)
 
+    def solve_from(self, products: Array, x: Array, dtype: Any) -> Array:
+        """Return ``A^-1 x`` where ``G x`` is known already."""
+        return self.rows.combine(self._inverse_times(products), x, self.damping, dtype)
+
     def solve_rows(self, C: Array, dtype: Any) -> Array:
         """Return ``A^-1 G^T C`` by F2, corrected once where the coefficients cancel."""
         share = self._spread(self.share, C)
         a = self._inverse_times(share * C)
         y = self.rows.combine(a)
         norms = self._spread(np.sqrt(self.gram.diagonal()), C)
-        lost = np.sum(np.abs(a) * norms, axis=0) > 1e3 * np.sqrt(np.sum(y * y, axis=0))
+        lost = np.sum(np.abs(a) * norms, axis=0) > 100 * np.sqrt(np.sum(y * y, axis=0))
         if np.any(lost):
-            # G^T (C - lam a - G y / share) is the residual: it sees the rounding of a through y.
+            # The sum without rounding lies in the span of the rows, where one correction acts:
+            # G^T (C - lam a - G y / share) is the residual of y.
+            y = self.rows.combine_exactly(a)
             delta = share * (C - self.damping * a) - self.rows.dots(y)
             y = self.rows.combine(-self._inverse_times(delta), y)
         return y.astype(dtype, copy=False)
@@ -132,11 +140,11 @@ class Dual:
         t = Q.T @ (root * self.rows.dots(x))
         ratio = np.sqrt(self.damping / (self.damping + s))
         if inverse:
-            middle = 1 / ((self.damping + s) * (1 + ratio))
-            return self.rows.combine(root * (Q @ (self._spread(middle, t) * t)), x, np.sqrt(self.damping), dtype)
-        middle = ratio / (self.damping * (1 + ratio))
-        c = -root * (Q @ (self._spread(middle, t) * t))
-        return self.rows.combine(c, x, 1 / np.sqrt(self.damping), dtype)
+            middle, divisor = 1 / ((self.damping + s) * (1 + ratio)), np.sqrt(self.damping)
+        else:
+            middle, divisor = -ratio / (self.damping * (1 + ratio)), 1 / np.sqrt(self.damping)
+        c = root * (Q @ (self._spread(middle, t) * t))
+        return self.rows.combine(c, x, divisor, dtype)
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return eigenvalues and eigenvectors of the Gram of the rows divided by ``sqrt(share)``."""
@@ -165,8 +173,8 @@ class Dual:
     def _positive(self, values: Array) -> None:
         if np.any(values <= 0):
             raise FloatingPointError(
-                f"the diagonal of the inverse came out as {float(values.min()):.2g}, it is lost in cancellation at "
-                f"kappa = {self.kappa():.2g}; raise the damping from {self.damping:.3g}"
+                f"the diagonal of the inverse came out as {float(values.min()):.2g}, lost in cancellation "
+                f"at kappa = {self.kappa():.2g}; raise the damping from {self.damping:.3g}"
             )
 
     def element(self, i: int, j: int) -> float:
@@ -202,17 +210,16 @@ class Dual:
         both = small[:, None] & small
         return np.where(both, (by_product + by_product.T) / 2, by_inverse)
 
-    def cross_diagonal(self) -> Array:
-        """Return the diagonal of ``G A^-1 G^T``."""
+    def leverages(self) -> Array:
+        """Return the diagonal of ``G A^-1 G^T`` over `share`."""
         inverse = self.factor.inverse()
         h = self._leverage(inverse)
-        by_product = np.einsum("ij,ji->i", inverse, self.gram)
-        return self.share * np.where(h < 0.5, by_product, h)
+        return np.where(h < 0.5, np.einsum("ij,ji->i", inverse, self.gram), h)
 
     def logdet(self) -> float:
         """Return ``log det A = (d - m) log lam - sum log share + log det K``."""
-        m = self.rows.m
-        return (self.d - m) * float(np.log(self.damping)) - float(np.sum(np.log(self.share))) + self.factor.logdet()
+        outside = (self.d - self.rows.m) * float(np.log(self.damping))
+        return outside - float(np.sum(np.log(self.share))) + self.factor.logdet()
 
     def trace(self) -> float:
         """Return ``tr A^-1 = (d - m) / lam + sum_i share_i [K^-1]_ii``."""

@@ -20,7 +20,7 @@ U64 = 2.0**-53
 
 
 def condition(gram: Array, ridge: Array) -> float:
-    """Return ``kappa = 1 + sigma_max^2`` of the rows divided by the root of their ridge, by power iteration."""
+    """Return ``kappa = 1 + sigma_max^2`` of the rows over the root of their ridge, by power iteration."""
     if gram.shape[0] == 0 or not gram.any():
         return 1.0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
@@ -37,14 +37,15 @@ def condition(gram: Array, ridge: Array) -> float:
 
 
 def warn_if_singular(kappa_bound: float, kappa: Any, damping: float, stacklevel: int) -> None:
-    """Warn where ``N damping < 4 u sigma_max^2``; `kappa` is called only if the cheap bound leaves it open."""
+    """Warn where ``N damping < 4 u sigma_max^2``; call `kappa` only if the cheap bound leaves it open."""
     if kappa_bound <= 1 / (4 * U64):
         return
     value = kappa()
     if value > 1 / (4 * U64):
         warnings.warn(
-            f"kappa = 1 + sigma_max(G)^2 / (norm * damping) = {value:.2g} exceeds 1 / (4 u) = {1 / (4 * U64):.2g}: "
-            f"rounding errors hide a damping of {damping:.3g}; raise it to at least {damping * value * 4 * U64:.2g}",
+            f"kappa = 1 + sigma_max(G)^2 / (norm * damping) = {value:.2g} exceeds 1 / (4 u) = "
+            f"{1 / (4 * U64):.2g}: rounding errors hide a damping of {damping:.3g}; raise it to at least "
+            f"{damping * value * 4 * U64:.2g}",
             LinAlgWarning,
             stacklevel=stacklevel,
         )
@@ -53,8 +54,8 @@ def warn_if_singular(kappa_bound: float, kappa: Any, damping: float, stacklevel:
 def refuse_singular(kappa: float, damping: float) -> LinAlgError:
     """Return the error for a matrix that is not positive definite in floating-point numbers."""
     return LinAlgError(
-        f"the Cholesky factorisation failed: kappa = 1 + sigma_max(G)^2 / (norm * damping) = {kappa:.2g} is beyond "
-        f"float64; raise the damping from {damping:.3g} to at least {damping * kappa * 16 * U64:.2g}"
+        f"the Cholesky factorisation failed: kappa = 1 + sigma_max(G)^2 / (norm * damping) = {kappa:.2g} is "
+        f"beyond float64; raise the damping from {damping:.3g} to at least {damping * kappa * 16 * U64:.2g}"
     )
 
 
@@ -72,7 +73,7 @@ def cholesky(gram: Array, ridge: Array, damping: float) -> Factor:
 
 
 class Factor:
-    """A lower triangular `L` with ``K[order][:, order] = L L^T``; products come back in the order of the rows."""
+    """A lower triangular `L` with ``K[order][:, order] = L L^T``; products are in the order of the rows."""
 
     def __init__(self, L: Array, order: Array | None = None) -> None:
         self.L = L
@@ -123,7 +124,7 @@ class Factor:
             return np.empty((0, 0))
         with serial_blas():
             lower, _ = lapack.dpotri(self.L, lower=1)
-        full = np.tril(lower)
+        full: Array = np.tril(lower)
         full += np.tril(lower, -1).T
         if self.order is None:
             return full

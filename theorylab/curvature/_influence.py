@@ -16,7 +16,8 @@ from scipy.special import expit
 
 from .._lib.checks import as_float_array, check_choice, check_shape
 from ._exchange import from_torch, like
-from ._inverse import FisherInverse, fisher_inverse
+from ._fisher import fisher_inverse
+from ._inverse import FisherInverse
 
 __all__ = ["glm_rows", "influence", "leave_one_out", "remove_points"]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._lib.backend import is_torch
 from .._lib.checks import as_float_array, check_real
+from ._storage import widen
 
 __all__ = ["accept_damping", "accept_rows", "accept_vector", "first_bad_row"]
 
@@ -42,7 +43,7 @@ def accept_rows(G: Any, *, bfloat16: bool, copy: bool) -> tuple[Any, bool, bool]
     if str(G.dtype) == "bfloat16":
         G, bfloat16 = G.view(np.uint16), True
     if len(G.shape) != 2:
-        raise ValueError(f"G has shape {tuple(G.shape)}, expected a 2-D array (m, d) with one row per gradient")
+        raise ValueError(f"G has shape {tuple(G.shape)}, expected 2-D (m, d) with one row per gradient")
     if G.shape[0] == 0 or G.shape[1] == 0:
         raise ValueError(f"G has shape {tuple(G.shape)}, expected at least one row and one column")
     kind = np.dtype(G.dtype)
@@ -63,12 +64,11 @@ def accept_rows(G: Any, *, bfloat16: bool, copy: bool) -> tuple[Any, bool, bool]
 def first_bad_row(G: Any, bfloat16: bool, name: str = "G") -> str | None:
     """Return a message about the first row with a NaN or an infinity, None if there is none."""
     for i in range(G.shape[0]):
-        row = np.asarray(G[i : i + 1, :])[0]
-        if bfloat16:
-            row = (row.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        if row.dtype.kind == "f" and not np.isfinite(row).all():
-            j = int(np.argmin(np.isfinite(row)))
-            return f"{name} contains {row[j]} in row {i} (column {j}), expected finite numbers; remove or replace it"
+        row = widen(np.asarray(G[i : i + 1, :])[0], bfloat16)
+        bad = ~np.isfinite(row)
+        if bad.any():
+            j = int(np.argmax(bad))
+            return f"{name} contains {row[j]} in row {i} (column {j}), expected finite numbers; remove it"
     return None
 
 
@@ -96,7 +96,7 @@ def accept_vector(x: Any, length: int, name: str, axis: str, *, finite: bool = T
     array = as_float_array(array, name, finite=finite)
     if array.ndim not in (1, 2) or array.shape[0] != length:
         raise ValueError(
-            f"{name} has shape {array.shape}, expected ({length},) or ({length}, k) to match {axis} = {length}"
+            f"{name} has shape {array.shape}, expected ({length},) or ({length}, k), as {axis} = {length}"
         )
     return array, restore
 

@@ -1,4 +1,4 @@
-"""The compiled loops: G x, (x - G^T c) / lam, the slide of a triangular factor, small batched Cholesky solves.
+"""The compiled loops: G x, (x - G^T c) / lam, the slide of a triangular factor, small batched solves.
 
 Rows are float32 or float64, sums are float64. A tile of columns is taken
 through all rows before the next one, so that its piece of the vector stays in
@@ -16,13 +16,15 @@ import numpy as np
 from .._lib.jit import REASSOC, jit
 
 __all__ = [
-    "append_row",
     "add_rows",
+    "append_row",
     "combine_rows",
+    "combine_rows_exactly",
     "delete_row",
     "forward_substitute",
     "invert_lower_batch",
     "row_dots",
+    "row_dots_pair",
     "solve_batch",
     "subtract_rows",
 ]
@@ -37,36 +39,97 @@ def _dot1(a: Any, x: Any) -> Any:
 
 
 @jit(fastmath=REASSOC)
-def _dot4(a: Any, b: Any, c: Any, d: Any, x: Any) -> Any:
-    s0 = s1 = s2 = s3 = 0.0
+def _dot8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, x: Any) -> Any:
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
     for j in range(x.size):
         v = x[j]
         s0 += a[j] * v
         s1 += b[j] * v
         s2 += c[j] * v
         s3 += d[j] * v
-    return s0, s1, s2, s3
+        s4 += e[j] * v
+        s5 += f[j] * v
+        s6 += g[j] * v
+        s7 += h[j] * v
+    return s0, s1, s2, s3, s4, s5, s6, s7
 
 
 @jit(fastmath=REASSOC)
 def row_dots(S: Any, start: int, stop: int, tile: int, x: Any, acc: Any) -> None:
-    """Add ``S[:, start:stop] @ x`` to `acc`, tile by tile."""
+    """Add ``S[:, start:stop] @ x`` to `acc`, tile by tile, eight rows a sweep."""
     m = S.shape[0]
-    four = m - m % 4
+    eight = m - m % 8
     buffer = np.empty(tile)
     for t in range(start, stop, tile):
         e = min(stop, t + tile)
         v = buffer[: e - t]
         for j in range(e - t):
             v[j] = x[t - start + j]
-        for i in range(0, four, 4):
-            s0, s1, s2, s3 = _dot4(S[i, t:e], S[i + 1, t:e], S[i + 2, t:e], S[i + 3, t:e], v)
-            acc[i] += s0
-            acc[i + 1] += s1
-            acc[i + 2] += s2
-            acc[i + 3] += s3
-        for i in range(four, m):
+        for i in range(0, eight, 8):
+            s = _dot8(
+                S[i, t:e],
+                S[i + 1, t:e],
+                S[i + 2, t:e],
+                S[i + 3, t:e],
+                S[i + 4, t:e],
+                S[i + 5, t:e],
+                S[i + 6, t:e],
+                S[i + 7, t:e],
+                v,
+            )
+            acc[i] += s[0]
+            acc[i + 1] += s[1]
+            acc[i + 2] += s[2]
+            acc[i + 3] += s[3]
+            acc[i + 4] += s[4]
+            acc[i + 5] += s[5]
+            acc[i + 6] += s[6]
+            acc[i + 7] += s[7]
+        for i in range(eight, m):
             acc[i] += _dot1(S[i, t:e], v)
+
+
+@jit(fastmath=REASSOC)
+def _dot4x2(a: Any, b: Any, c: Any, d: Any, x: Any, z: Any) -> Any:
+    s0 = s1 = s2 = s3 = r0 = r1 = r2 = r3 = 0.0
+    for j in range(x.size):
+        v, w = x[j], z[j]
+        s0 += a[j] * v
+        s1 += b[j] * v
+        s2 += c[j] * v
+        s3 += d[j] * v
+        r0 += a[j] * w
+        r1 += b[j] * w
+        r2 += c[j] * w
+        r3 += d[j] * w
+    return s0, s1, s2, s3, r0, r1, r2, r3
+
+
+@jit(fastmath=REASSOC)
+def row_dots_pair(S: Any, start: int, stop: int, tile: int, x: Any, z: Any, acc: Any) -> None:
+    """Add ``S[:, start:stop] @ [x, z]`` to the columns of `acc` in one read of S."""
+    m = S.shape[0]
+    four = m - m % 4
+    buffer = np.empty((2, tile))
+    for t in range(start, stop, tile):
+        e = min(stop, t + tile)
+        v, w = buffer[0, : e - t], buffer[1, : e - t]
+        for j in range(e - t):
+            v[j] = x[t - start + j]
+            w[j] = z[t - start + j]
+        for i in range(0, four, 4):
+            s = _dot4x2(S[i, t:e], S[i + 1, t:e], S[i + 2, t:e], S[i + 3, t:e], v, w)
+            acc[i, 0] += s[0]
+            acc[i + 1, 0] += s[1]
+            acc[i + 2, 0] += s[2]
+            acc[i + 3, 0] += s[3]
+            acc[i, 1] += s[4]
+            acc[i + 1, 1] += s[5]
+            acc[i + 2, 1] += s[6]
+            acc[i + 3, 1] += s[7]
+        for i in range(four, m):
+            acc[i, 0] += _dot1(S[i, t:e], v)
+            acc[i, 1] += _dot1(S[i, t:e], w)
 
 
 @jit(fastmath=REASSOC)
@@ -131,6 +194,34 @@ def subtract_rows(S: Any, start: int, stop: int, tile: int, c: Any, x: Any, divi
         add_rows(S, t, e, c, y)
         for j in range(e - t):
             out[t - start + j] = (x[t - start + j] - y[j]) / divisor
+
+
+@jit
+def combine_rows_exactly(S: Any, start: int, stop: int, c: Any, high: Any, low: Any) -> None:
+    """Write ``S[:, start:stop].T @ c`` as the unevaluated sum ``high + low``.
+
+    Products and sums carry their rounding errors along (Dekker's product, Knuth's
+    sum), for coefficients so large that the sum cancels.
+    """
+    split = 134217729.0  # 2^27 + 1 cuts a float64 into two halves of 26 bits
+    high[:] = 0.0
+    low[:] = 0.0
+    for i in range(S.shape[0]):
+        row, a = S[i, start:stop], c[i]
+        t = split * a
+        a1 = t - (t - a)
+        a2 = a - a1
+        for j in range(row.size):
+            b = np.float64(row[j])
+            t = split * b
+            b1 = t - (t - b)
+            b2 = b - b1
+            p = a * b
+            error = ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
+            s = high[j] + p
+            v = s - high[j]
+            low[j] += ((high[j] - (s - v)) + (p - v)) + error
+            high[j] = s
 
 
 # --- the triangular factor of a sliding window ------------------------------------------------------------

@@ -13,7 +13,8 @@ from scipy.linalg import cho_factor, cho_solve
 from .._lib.checks import as_float_array, check_choice, check_int, check_real, check_shape
 from .._lib.rng import RNGLike, as_generator
 from ._exchange import from_torch, like
-from ._inverse import FisherInverse, fisher_inverse
+from ._fisher import fisher_inverse
+from ._inverse import FisherInverse
 from ._rows import Rows
 
 __all__ = ["OBSResult", "obs_prune", "obs_prune_gradual", "obs_saliency"]

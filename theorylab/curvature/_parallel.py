@@ -1,4 +1,4 @@
-"""Fixed pieces of work on as many threads as Numba is told to use, with the same bits for any number of them."""
+"""Fixed pieces of work on as many threads as Numba may use, with the same bits for any number."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def run_pieces(work: Callable[[int], None], pieces: int, *, parallel: bool = Tru
         for piece in range(pieces):
             work(piece)
         return
-    queue, lock, failures = iter(range(pieces)), threading.Lock(), []
+    queue, lock = iter(range(pieces)), threading.Lock()
+    failures: list[BaseException] = []
 
     def loop() -> None:
         try:

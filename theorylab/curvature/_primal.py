@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._dual import Dual
 from ._factor import refuse_singular, warn_if_singular
 from ._kernels import invert_lower_batch, solve_batch
 from ._parallel import serial_blas
@@ -59,7 +60,8 @@ class Primal:
         for k in range(0, self.count, step):
             stop = min(self.count, k + step)
             tile = self.rows.read64(k * self.width, stop * self.width)
-            yield k, stop, np.ascontiguousarray(tile.reshape(self.rows.m, stop - k, self.width).transpose(1, 0, 2))
+            cube = tile.reshape(self.rows.m, stop - k, self.width).transpose(1, 0, 2)
+            yield k, stop, np.ascontiguousarray(cube)
 
     def _moments(self) -> Array:
         """Return the moments of all blocks, one pass."""
@@ -91,7 +93,7 @@ class Primal:
     def kappa(self) -> float:
         """Return ``1 + sigma_max(G)^2 / (N lam)``, the largest of the blocks."""
         with serial_blas():
-            largest = np.linalg.eigvalsh(self.moment)[:, -1].max() if np.isfinite(self.moment).all() else np.inf
+            largest = np.linalg.eigvalsh(self.moment)[:, -1].max()
         return 1 + float(largest) / self.damping
 
     def warn(self, stacklevel: int) -> None:
@@ -129,7 +131,7 @@ class Primal:
     def _refined(self, x: Array, steps: int = 1) -> Array:
         y = self._raw_solve(x)
         for _ in range(steps):
-            y = y + self._raw_solve(x - self.damping * y - self._apply(y))
+            y += self._raw_solve(x - self.damping * y - self._apply(y))
         return y
 
     def solve(self, x: Array, refine: int, dtype: Any) -> Array:
@@ -139,8 +141,18 @@ class Primal:
 
     def solve_rows(self, C: Array, dtype: Any) -> Array:
         """Return ``A^-1 G^T C``."""
-        x = self.rows.combine(C)
-        return self.solve(x, 0, dtype)
+        if self.count == 1 and self._rank_deficient():
+            gram = self.rows.gram()
+            return Dual(self.rows, self.share, gram).damped(self.damping).solve_rows(C, dtype)
+        return self.solve(self.rows.combine(C), 0, dtype)
+
+    def _rank_deficient(self) -> bool:
+        """Tell whether A is ill-conditioned, so that its inverse magnifies what is outside the row span.
+
+        Then K serves rows better, as long as one correction (u kappa)^2 repairs it.
+        """
+        pivots = np.einsum("kii->ki", self.L)
+        return bool(pivots.max() > 1e3 * pivots.min()) and self.kappa() < 1e12
 
     def forward(self, x: Array, dtype: Any) -> Array:
         """Return ``A x``."""
@@ -153,7 +165,7 @@ class Primal:
             s, Q = np.linalg.eigh(self.moment)
             root = np.sqrt(self.damping + np.maximum(s, 0.0))[:, :, None]
             t = Q.transpose(0, 2, 1) @ self._blocks(x.astype(np.float64))
-            y = Q @ (t / root if inverse else t * root)
+            y: Array = Q @ (t / root if inverse else t * root)
         return y.reshape(x.shape).astype(dtype, copy=False)
 
     # --- entries and invariants ------------------------------------------------------------------------
@@ -166,7 +178,8 @@ class Primal:
     def diagonal(self) -> Array:
         """Return the diagonal of ``A^-1`` as sums of squares."""
         W = self._inverse_factor()
-        return np.einsum("kij,kij->kj", W, W).ravel()
+        squares: Array = np.einsum("kij,kij->kj", W, W)
+        return squares.ravel()
 
     def columns(self, index: Array) -> Array:
         """Return columns of ``A^-1``, shape (d, len(index))."""
@@ -194,14 +207,14 @@ class Primal:
                 total += X @ X.T
         return total
 
-    def cross_diagonal(self) -> Array:
-        """Return the diagonal of :meth:`cross`."""
+    def leverages(self) -> Array:
+        """Return the diagonal of :meth:`cross` over `share`."""
         W, total = self._inverse_factor(), np.zeros(self.rows.m)
         with serial_blas():
             for k, stop, tile in self._panels():
                 X = tile @ W[k:stop].transpose(0, 2, 1)
                 total += np.einsum("kij,kij->i", X, X)
-        return total
+        return total / self.share
 
     def logdet(self) -> float:
         """Return ``log det A``."""

@@ -21,15 +21,18 @@ from numpy.typing import NDArray
 from scipy.linalg import blas
 
 from ._cost import Cost
-from ._kernels import add_rows, combine_rows, row_dots, subtract_rows
+from ._kernels import add_rows, combine_rows, combine_rows_exactly, row_dots, row_dots_pair, subtract_rows
 from ._parallel import run_pieces, serial_blas
+from ._storage import widen
 
 __all__ = ["Rows"]
 
 Array = NDArray[Any]
 
-#: Partial sums are kept for this many groups of tiles: enough for as many threads, and a fixed order of addition.
+#: Partial sums are kept for this many groups of tiles: as many threads can work, in a fixed order.
 _GROUPS = 64
+#: Tiles a sweep of rows in memory: long runs for the prefetcher, and a vector for the second-level cache.
+_SWEEP = 4
 #: Below this many entries threads cost more than they save.
 _PARALLEL = 1 << 18
 
@@ -67,17 +70,21 @@ class Rows:
         cost: Cost | None = None,
     ) -> None:
         self.source = source
-        self.lo, self.hi = lo, int(source.shape[1]) if hi is None else hi
-        self.tile = tile
+        self.lo: int = lo
+        self.hi: int = int(source.shape[1]) if hi is None else hi
+        self.tile: int = tile
         self.chunk_rows = chunk_rows
         self.bfloat16 = bfloat16
         self.shrink = shrink
         self.accumulate = accumulate
         self.cost = Cost() if cost is None else cost
-        self.m, self.d = int(source.shape[0]), self.hi - self.lo
-        self.itemsize = np.dtype(source.dtype).itemsize
+        self.m: int = int(source.shape[0])
+        self.d: int = self.hi - self.lo
+        self.in_memory = isinstance(source, np.ndarray)
+        self.sweep = tile * (_SWEEP if self.in_memory else 1)
+        self.itemsize: int = np.dtype(source.dtype).itemsize
         self.direct = (
-            isinstance(source, np.ndarray) and source.dtype in (np.float32, np.float64) and source.flags.c_contiguous
+            self.in_memory and source.dtype in (np.float32, np.float64) and source.flags.c_contiguous
         )
 
     @property
@@ -122,17 +129,14 @@ class Rows:
     def read(self, i0: int, i1: int, t: int, e: int) -> Array:
         """Return rows ``i0:i1`` of columns ``t:e`` as a C-contiguous float32 or float64 array."""
         raw = np.asarray(self.source[i0:i1, self.lo + t : self.lo + e])
-        if self.bfloat16:
-            return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        if raw.dtype == np.float16:
-            return raw.astype(np.float32)
-        if raw.dtype in (np.float32, np.float64):
-            return np.ascontiguousarray(raw)
-        return raw.astype(np.float64)
+        block: Array = np.ascontiguousarray(widen(raw, self.bfloat16))
+        return block
 
     def _panels(self) -> Iterator[tuple[int, int]]:
         """Yield row ranges; whole sweeps of eight rows, so that the sums do not depend on `chunk_rows`."""
-        step = self.m if self.chunk_rows is None else max(8, -(-self.chunk_rows // 8) * 8)
+        step = 64 if self.in_memory else self.m
+        if self.chunk_rows is not None:
+            step = max(8, -(-self.chunk_rows // 8) * 8)
         for i in range(0, self.m, max(step, 1)):
             yield i, min(i + step, self.m)
 
@@ -150,17 +154,20 @@ class Rows:
 
     def row(self, i: int) -> Array:
         """Return row `i` in float64."""
-        row = self.read(i, i + 1, 0, self.d)[0].astype(np.float64)
+        row: Array = self.read(i, i + 1, 0, self.d)[0].astype(np.float64)
         return row if self.shrink is None else row / self.shrink[i]
+
+    def _whole(self, t: int, e: int) -> Array:
+        """Return columns ``t:e`` of all rows, a view where they lie ready."""
+        if self.direct:
+            return np.asarray(self.source[:, self.lo + t : self.lo + e])
+        return self.read(0, self.m, t, e)
 
     def take(self, index: Array) -> Array:
         """Return the chosen columns in float64, shape (m, len(index))."""
         out = np.empty((self.m, len(index)))
-        if isinstance(self.source, np.ndarray):
-            raw = self.source[:, self.lo + index]
-            if self.bfloat16:
-                raw = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-            out[...] = raw
+        if self.in_memory:
+            out[...] = widen(self.source[:, self.lo + index], self.bfloat16)
             if self.shrink is not None:
                 out /= self.shrink[:, None]
             return out
@@ -172,18 +179,17 @@ class Rows:
 
     def _group(self) -> int:
         """Return the columns of one group of tiles."""
-        tiles = -(-self.d // self.tile)
-        return max(1, -(-tiles // _GROUPS)) * self.tile
+        tiles = -(-self.d // self.sweep)
+        return max(1, -(-tiles // _GROUPS)) * self.sweep
 
     def _each_group(self, work: Any) -> None:
         """Call ``work(g, start, stop)`` for every group, on several threads where that pays."""
         group = self._group()
-        in_memory = isinstance(self.source, np.ndarray)
 
         def piece(g: int) -> None:
             work(g, g * group, min(self.d, (g + 1) * group))
 
-        run_pieces(piece, -(-self.d // group), parallel=in_memory and self.m * self.d >= _PARALLEL)
+        run_pieces(piece, -(-self.d // group), parallel=self.in_memory and self.m * self.d >= _PARALLEL)
 
     def _tiles(self, start: int, stop: int, width: int) -> Iterator[tuple[int, int]]:
         for t in range(start, stop, width):
@@ -197,6 +203,8 @@ class Rows:
 
     def dots(self, x: Array) -> Array:
         """Return ``G x`` in float64, shape (m,) or (m, k) for `x` of shape (d,) or (d, k)."""
+        if x.ndim == 2 and x.shape[1] == 1:
+            return self.dots(np.ascontiguousarray(x[:, 0]))[:, None]
         self._count("dots", 2 * self.m * self.d * (1 if x.ndim == 1 else x.shape[1]))
         if x.ndim == 2:
             result = self._dots_many(x)
@@ -213,7 +221,7 @@ class Rows:
 
     @staticmethod
     def _ordered_sum(partial: Array) -> Array:
-        total = np.zeros(partial.shape[1:])
+        total: Array = np.zeros(partial.shape[1:])
         for p in partial:
             total += p
         return total
@@ -223,11 +231,26 @@ class Rows:
 
         def work(g: int, start: int, stop: int) -> None:
             if self.direct:
-                row_dots(self.source, self.lo + start, self.lo + stop, self.tile, x[start:stop], partial[g])
+                lo, hi = self.lo + start, self.lo + stop
+                row_dots(self.source, lo, hi, self.sweep, x[start:stop], partial[g])
                 return
-            for t, e in self._tiles(start, stop, self.tile):
+            for t, e in self._tiles(start, stop, self.sweep):
                 for i, j in self._panels():
-                    row_dots(self.read(i, j, t, e), 0, e - t, self.tile, x[t:e], partial[g, i:j])
+                    row_dots(self.read(i, j, t, e), 0, e - t, e - t, x[t:e], partial[g, i:j])
+
+        self._each_group(work)
+        return self._ordered_sum(partial)
+
+    def dots_pair(self, x: Array, z: Array) -> Array:
+        """Return ``G [x, z]``, shape (m, 2), in one read where the rows lie in memory."""
+        if not self.direct or self.shrink is not None or self.accumulate == "storage":
+            return np.stack([self.dots(x), self.dots(z)], axis=1)
+        self._count("dots", 4 * self.m * self.d)
+        partial = self._partial((self.m, 2))
+
+        def work(g: int, start: int, stop: int) -> None:
+            lo, hi = self.lo + start, self.lo + stop
+            row_dots_pair(self.source, lo, hi, self.sweep, x[start:stop], z[start:stop], partial[g])
 
         self._each_group(work)
         return self._ordered_sum(partial)
@@ -248,15 +271,17 @@ class Rows:
         partial = self._partial((self.m,))
 
         def work(g: int, start: int, stop: int) -> None:
-            tile = self.read(0, self.m, start, stop) if not self.direct else self.source[:, self.lo + start : self.lo + stop]
+            tile = self._whole(start, stop)
             partial[g] = tile @ x[start:stop].astype(tile.dtype)
 
         with serial_blas():
             self._each_group(work)
         return self._ordered_sum(partial)
 
-    def combine(self, c: Array, x: Array | None = None, divisor: float = 1.0, dtype: Any = np.float64) -> Array:
+    def combine(self, c: Array, x: Array | None = None, divisor: float = 1.0, dtype: Any = None) -> Array:
         """Return ``G^T c``, or ``(x - G^T c) / divisor``; `c` is float64 of shape (m,) or (m, k)."""
+        if c.ndim == 2 and c.shape[1] == 1:
+            return self.combine(c[:, 0], None if x is None else x[:, 0], divisor, dtype)[:, None]
         if self.shrink is not None and c.ndim == 1:
             c = c / self.shrink
         c = np.ascontiguousarray(c, dtype=np.float64)
@@ -268,14 +293,13 @@ class Rows:
 
     def _combine_one(self, c: Array, x: Array | None, divisor: float, out: Array) -> None:
         def work(g: int, start: int, stop: int) -> None:
+            lo, hi, y = self.lo + start, self.lo + stop, out[start:stop]
             if self.direct and x is None:
-                combine_rows(self.source, self.lo + start, self.lo + stop, self.tile, c, out[start:stop])
-            elif self.direct:
-                subtract_rows(
-                    self.source, self.lo + start, self.lo + stop, self.tile, c, x[start:stop], divisor, out[start:stop]
-                )
+                combine_rows(self.source, lo, hi, self.sweep, c, y)
+            elif self.direct and x is not None:
+                subtract_rows(self.source, lo, hi, self.sweep, c, x[start:stop], divisor, y)
             else:
-                for t, e in self._tiles(start, stop, self.tile):
+                for t, e in self._tiles(start, stop, self.sweep):
                     y = np.zeros(e - t)
                     for i, j in self._panels():
                         add_rows(self.read(i, j, t, e), 0, e - t, c[i:j], y)
@@ -295,9 +319,29 @@ class Rows:
         with serial_blas():
             self._each_group(work)
 
+    def combine_exactly(self, c: Array) -> Array:
+        """Return ``G^T c`` rounded once, for coefficients (m,) or (m, k) that cancel."""
+        if c.ndim == 2:
+            return np.stack([self.combine_exactly(column) for column in c.T], axis=1)
+        self._count("combine", 2 * self.m * self.d)
+        c = np.ascontiguousarray(c if self.shrink is None else c / self.shrink)
+        out = np.empty(self.d)
+
+        def work(g: int, start: int, stop: int) -> None:
+            for t, e in self._tiles(start, stop, self.tile):
+                high, low = np.empty(e - t), np.empty(e - t)
+                if self.direct:
+                    combine_rows_exactly(self.source, self.lo + t, self.lo + e, c, high, low)
+                else:
+                    combine_rows_exactly(self.read(0, self.m, t, e), 0, e - t, c, high, low)
+                out[t:e] = high + low
+
+        self._each_group(work)
+        return out
+
     def _combine_blas(self, c: Array, x: Array | None, divisor: float, out: Array) -> None:
         def work(g: int, start: int, stop: int) -> None:
-            tile = self.read(0, self.m, start, stop) if not self.direct else self.source[:, self.lo + start : self.lo + stop]
+            tile = self._whole(start, stop)
             y = c.astype(tile.dtype) @ tile
             out[start:stop] = y if x is None else (x[start:stop] - y) / divisor
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.sparse.linalg import LinearOperator
 
 from .._lib.checks import check_choice, check_int, check_real
 from ._dual import Dual
@@ -15,6 +16,7 @@ from ._inverse import FisherInverse
 from ._kernels import append_row, delete_row, forward_substitute
 from ._primal import Primal
 from ._rows import Rows
+from ._storage import to_bfloat16, widen
 
 __all__ = ["SlidingFisherInverse"]
 
@@ -116,7 +118,7 @@ class SlidingFisherInverse(FisherInverse):
         self._buffer = buffer if isinstance(buffer, np.ndarray) else np.asarray(buffer)
         self._tile, self._check_finite = check_int(tile, "tile", low=1), check_finite
         self._all_rows = Rows(np.asarray(self._buffer), tile=self._tile, bfloat16=name == "bfloat16")
-        super(FisherInverse, self).__init__(self._all_rows.dtype, (d, d))
+        LinearOperator.__init__(self, self._all_rows.dtype, (d, d))
         self._torch, self._weights, self.blocks = False, None, [d]
         self._ring_gram = np.zeros((self.window, self.window))
         self._ring_scale = np.ones(self.window)
@@ -137,10 +139,8 @@ class SlidingFisherInverse(FisherInverse):
         """Forget what was derived from the former rows."""
         n = len(self._slots)
         self.norm = self._norm_for(n)
-        rows = Rows(
-            self._all_rows.source[:n], tile=self._tile, bfloat16=self._all_rows.bfloat16, cost=self._all_rows.cost
-        )
-        self._rows = rows
+        ring = self._all_rows
+        self._rows = Rows(ring.source[:n], tile=ring.tile, bfloat16=ring.bfloat16, cost=ring.cost)
         self._scale = None if np.all(self._ring_scale[:n] == 1.0) else self._ring_scale[:n].copy()
         self._lazy_parts: list[tuple[int, Dual | Primal]] | None = None
         self._gram = None
@@ -150,11 +150,11 @@ class SlidingFisherInverse(FisherInverse):
         return self._norm_for(n) / self._ring_scale[:n] / self._ring_scale[:n]
 
     @property
-    def _parts(self) -> list[tuple[int, Dual | Primal]]:  # type: ignore[override]
+    def _parts(self) -> list[tuple[int, Dual | Primal]]:
         """The one block: through K, or through A itself once the rows are at least as many as the columns."""
         if self._lazy_parts is None:
             n, share = len(self._slots), self._share(len(self._slots))
-            if self.d <= n and share.min() > 1e-280:
+            if self.d <= n and share.min() > 1e-280:  # squares of larger rows overflow in A
                 self._lazy_parts = [(0, Primal(self._rows, share, self.d).damped(self.damping))]
             else:
                 self._lazy_parts = [(0, self._dual(n, share))]
@@ -188,16 +188,24 @@ class SlidingFisherInverse(FisherInverse):
     # --- arrivals and departures -----------------------------------------------------------------------
 
     def _accept(self, g: Any) -> tuple[Array, float, np.dtype[Any], Any]:
-        """Return the gradient as it will be stored, its scale, its own dtype, and how to hand a result back."""
+        """Return the gradient as it will be stored, its scale, its dtype, and how to hand a result back."""
         array, restore = accept_vector(g, self.d, "g", "d", finite=self._check_finite)
         if array.ndim != 1:
             raise ValueError(f"g has shape {array.shape}, expected ({self.d},); pass batches to extend")
         largest, scale = float(np.abs(array).max()), 1.0
-        if self._storage == "float16" or largest > (1e150 if self._storage == "float64" else 1e38):
+        if self._storage == "float64":
+            scale = largest**0.5 if largest > 1e140 else 1.0
+        elif largest > 1e140:
+            raise ValueError(f"g overflows {self._storage}: its largest entry is {largest:.2g}; rescale the gradients")
+        elif self._storage == "float16" or largest > 1e38:
             scale = largest or 1.0
         scaled = array if scale == 1.0 else array / scale
-        stored = _to_bfloat16(scaled) if self._storage == "bfloat16" else scaled.astype(self._stored)
+        stored = to_bfloat16(scaled) if self._storage == "bfloat16" else scaled.astype(self._stored)
         return stored, scale, array.dtype, restore
+
+    def _numbers(self, stored: Array) -> Array:
+        """Return a stored row as float32 or float64."""
+        return widen(stored, self._storage == "bfloat16")
 
     def update(self, g: Any) -> None:
         """Let `g` enter the window; the oldest row leaves it if it is full.
@@ -229,14 +237,29 @@ class SlidingFisherInverse(FisherInverse):
         window in all, accurate at every damping. The row is `g` as it was stored.
         """
         if x is not None:
-            vector, restore = self._vector(x)
-            self.update(g)
-            return restore(self._blockwise("solve", vector, 0, vector.dtype))
+            return self._update_solve_other(g, x)
         stored, scale, kind, restore = self._accept(g)
         slot = self._insert(stored, scale)
         c = np.zeros(len(self._slots))
         c[slot] = scale
         return restore(self._parts[0][1].solve_rows(c, kind))
+
+    def _update_solve_other(self, g: Any, x: Any) -> Any:
+        """Return ``A^-1 x`` after `g` entered; one read of the window serves G g and G x."""
+        vector, restore = self._vector(x)
+        stored, scale, _, _ = self._accept(g)
+        if vector.ndim == 2 or not self._slots or self.d <= self.window:
+            self._insert(stored, scale)
+            return restore(self._blockwise("solve", vector, 0, vector.dtype))
+        numbers = self._numbers(stored)
+        both = self._rows.dots_pair(numbers, vector)
+        slot = self._insert(stored, scale, both[:, 0])
+        t = np.zeros(len(self._slots))
+        t[: len(both)] = both[:, 1]
+        t[slot] = float(numbers.astype(np.float64) @ vector.astype(np.float64))
+        part = self._parts[0][1]
+        assert isinstance(part, Dual)
+        return restore(part.solve_from(t, vector, vector.dtype))
 
     def extend(self, G_batch: Any) -> None:
         """Let the rows of a batch (k, d) enter one after the other; refused as a whole if one is bad."""
@@ -270,13 +293,14 @@ class SlidingFisherInverse(FisherInverse):
         delete_row(self._U[:n, :n], age, self._spare)
         self._U, self._spare = self._spare, self._U
 
-    def _insert(self, stored: Array, scale: float) -> int:
-        """Put one checked row into the window and return its slot; nothing is written before all can succeed."""
+    def _insert(self, stored: Array, scale: float, products: Array | None = None) -> int:
+        """Put one checked row into the window and return its slot; a failure leaves everything as it was."""
         n, full = len(self._slots), len(self._slots) == self.window
         slot = self._slots[0] if full else n
         kept = self._slots[1:] if full else self._slots
-        numbers = _as_numbers(stored, self._storage)
-        products = self._rows.dots(numbers) if n else np.zeros(0)
+        numbers = self._numbers(stored)
+        if products is None:
+            products = self._rows.dots(numbers) if n else np.zeros(0)
         row = np.zeros(max(n, slot + 1))
         row[:n] = products
         row[slot] = float(numbers.astype(np.float64) @ numbers.astype(np.float64))
@@ -370,16 +394,3 @@ class SlidingFisherInverse(FisherInverse):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy by the state, so that the views into the buffer are views again."""
         return type(self).from_state_dict, (self.state_dict(),)
-
-
-def _to_bfloat16(x: Array) -> Array:
-    """Round to the nearest bfloat16, ties to even, as uint16."""
-    bits = x.astype(np.float32).view(np.uint32)
-    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
-
-
-def _as_numbers(stored: Array, storage: str) -> Array:
-    """Return a stored row as float32 or float64."""
-    if storage == "bfloat16":
-        return (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return stored.astype(np.float32) if storage == "float16" else stored

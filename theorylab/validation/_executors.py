@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import signal
+import socket
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -234,26 +235,80 @@ def on_dask(tasks: Iterable[Task], address: str) -> Iterator[Outcome]:
         Where no scheduler answers.
     """
     try:
-        from distributed import Client, as_completed
+        from distributed import Client
     except ImportError as error:
         raise ImportError("--dask needs dask.distributed: pip install 'theorylab[distributed]'") from error
+    _knock(address)
     with Client(address, timeout="20s", set_as_default=False) as client:
+        suspects: list[Task] = []
         slots = max(1, sum(client.nthreads().values()))
-        queue = iter(tasks)
-        names: dict[str, Task] = {}
-        running: Any = as_completed(with_results=False)
+        yield from _dask_window(client, iter(tasks), slots, suspects)
+        # Dask blames the death of a worker on all tasks that it held: try each of them by itself.
+        for task in suspects:
+            culprits: list[Task] = []
+            yield from _dask_window(client, iter([task]), 1, culprits)
+            for culprit in culprits:
+                yield Outcome(culprit, None, "the dask worker died each time it computed this cell")
 
-        def submit(n: int) -> None:
-            for task in itertools.islice(queue, n):
-                future = client.submit(execute_elsewhere, task, pure=False)
-                names[future.key] = task
-                running.add(future)
 
-        submit(2 * slots)
-        for future in running:
-            task = names.pop(future.key)
-            if future.status == "finished":
-                yield future.result()
+def _knock(address: str) -> None:
+    """Raise OSError at once where nobody listens; dask itself would wait long and complain at length."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        raise OSError(f"the address of a dask scheduler looks like tcp://host:8786, got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise OSError(f"no dask scheduler answers at {address}: {error}") from None
+
+
+def _dask_window(client: Any, queue: Iterator[Task], window: int, suspects: list[Task]) -> Iterator[Outcome]:
+    """Keep `window` tasks on the cluster; those on which workers died go to `suspects`."""
+    from distributed import KilledWorker
+
+    flying: dict[Any, Task] = {}
+    while True:
+        for task in itertools.islice(queue, window - len(flying)):
+            flying[client.submit(execute_elsewhere, task, pure=False)] = task
+        if not flying:
+            return
+        for future in _finished(client, list(flying)):
+            task = flying.pop(future)
+            try:
+                outcome = future.result(timeout=_PATIENCE)
+            except KilledWorker:
+                suspects.append(task)
+            except Exception as error:  # raised by the transport, not by the claim
+                yield Outcome(task, None, _explain(error, task.script))
             else:
-                yield Outcome(task, None, f"the dask worker failed: {future.exception()}")
-            submit(1)
+                yield outcome
+
+
+#: Seconds without any worker after which a cluster counts as gone.
+_PATIENCE = 120
+#: Seconds between two looks at the states of the futures, which are kept locally.
+_POLL = 0.01
+
+
+def _finished(client: Any, futures: list[Any]) -> list[Any]:
+    """Wait for some future to end, and return those that have.
+
+    Raises
+    ------
+    OSError
+        Where the cluster has lost all its workers for good.
+    """
+    last_worker = next_look = time.monotonic()
+    while True:
+        # A result whose worker died is "lost" until it is computed again: it is not done.
+        done = [future for future in futures if future.status in ("finished", "error", "cancelled")]
+        if done:
+            return done
+        time.sleep(_POLL)
+        now = time.monotonic()
+        if now > next_look:
+            next_look = now + 1
+            if client.nthreads():
+                last_worker = now
+        if now > last_worker + _PATIENCE:
+            raise OSError(f"the dask cluster has had no worker for {_PATIENCE} seconds")

@@ -146,7 +146,8 @@ class BranchResult:
         below, above = np.maximum(estimate - low, 0), np.maximum(high - estimate, 0)
         finite = np.isfinite(below) & np.isfinite(above)
         bars = np.where(finite, [below, above], 0.0)
-        ax.errorbar(values if x is None else x, estimate, bars, **{"fmt": "o", **style})
+        label = "simulation" if self.name == CLAIM else f"control: {self.name.replace('_', ' ')}"
+        ax.errorbar(values if x is None else x, estimate, bars, **{"fmt": "o", "label": label, **style})
 
 
 class Result:

@@ -145,11 +145,13 @@ class _Printer:
     def __init__(self, as_json: bool, details: bool) -> None:
         self.as_json = as_json
         self.details = details
+        self.shown = 0
         from rich.console import Console
 
         self.console = Console(soft_wrap=True, highlight=False)
 
     def show(self, result: Result, figure: Path | None) -> None:
+        self.shown += 1
         if self.as_json:
             print(json.dumps(_record(result, figure)), flush=True)
             return
@@ -186,12 +188,13 @@ def run_and_show(
             )  # fmt: skip
             with contextlib.closing(stream):  # type: ignore[type-var]
                 for result in stream:
-                    figure = _draw(result, options.figures, problems)
-                    printer.show(result, figure)
                     results.append(result)
+                    printer.show(result, _draw(result, options.figures, problems))
         _write_manifest(options.store, results)
     except KeyboardInterrupt:
         interrupted = True
+        for result in results[printer.shown :]:
+            printer.show(result, None)
     except (StoreError, ImportError, OSError) as error:
         problems.append(str(error))
     for problem in problems:
