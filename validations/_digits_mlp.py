@@ -30,7 +30,7 @@ def data():
 
 
 def _split(theta):
-    first, second = SIZES
+    first = SIZES[0]
     W1, W2 = theta[:first].reshape(SHAPES[0]), theta[first:D].reshape(SHAPES[1])
     return W1, W2, theta[D : D + 32], theta[D + 32 :]
 

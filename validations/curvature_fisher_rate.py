@@ -56,7 +56,7 @@ def draw(ax, result):
 
 constant = Claim(
     id="curvature.fisher-constant",
-    statement="The error's constant is (3d+5)^(1/2) for gradients as rows and (d+1)^(1/2) for inputs as rows.",
+    statement="The error is ((3d+5)/m)^(1/2) with gradients as rows and ((d+1)/m)^(1/2) with inputs as rows.",
     source="fourth moments of Gaussian inputs; first order in d/m, hence m >= 100 d",
     criterion=Within(rel=0.12, statistic="rms"),
     quick=grid(rows=["gradients", "inputs"], m=[2048, 4096, 8192], replicates=8),

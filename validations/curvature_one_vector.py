@@ -52,7 +52,7 @@ def true_inverse(rng):
 
 order = Claim(
     id="curvature.one-vector-order",
-    statement="Permuting the gradients changes the one-vector product by more than a tenth, and the inverse not at all.",
+    statement="Permuting the gradients changes the one-vector product by more than a tenth.",
     source="A is a sum over gradients, so its inverse cannot depend on their order",
     criterion=AtLeast(0.1),
     quick=grid(replicates=40),
@@ -85,7 +85,7 @@ def single_gradient(rng):
 
 unlearning = Claim(
     id="curvature.one-vector-unlearning",
-    statement="For ridge regression, forgetting 10% by the one-vector product is worse than not forgetting at all.",
+    statement="For ridge regression, forgetting 10% by the one-vector product is worse than doing nothing.",
     source="product as in public code of Jia et al. 2023; damping 1",
     criterion=Better(),
     quick=grid(data=["simulated", "diabetes"], replicates=20),

@@ -91,7 +91,7 @@ def draw(ax, result):
 
 exact = Claim(
     id="curvature.pruning-exact",
-    statement="The joint update is the constrained minimum of the quadratic model, and predicts its increase.",
+    statement="The joint update minimises the quadratic model under its mask and predicts the increase.",
     source="Hassibi and Stork 1992 for one weight; Schur complement for many",
     criterion=Exact(abs=1e-10),
     quick=grid(m=[10, 60], joint={"quantity": ["weights", "increase"]}, replicates=5),
@@ -100,7 +100,7 @@ exact = Claim(
 
 
 def quadratic(m, rng, d=120, damping=0.1):
-    """Relative errors of weights and increase, against a dense solve with the kept block; kappa is about 1e3."""
+    """A random problem and its solution by a dense solve with the kept block; kappa is a few hundred."""
     G, w = rng.standard_normal((m, d)), rng.standard_normal(d)
     keep = rng.random(d) < 0.5
     A = damping * np.eye(d) + G.T @ G / m

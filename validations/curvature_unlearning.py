@@ -30,7 +30,7 @@ def fit(X, y, n):
 
 ridge = Claim(
     id="curvature.unlearning",
-    statement="For ridge regression a Newton step forgets points exactly, and the influence function is off by the leverage.",
+    statement="In ridge regression a Newton step forgets exactly; influence functions err by the leverage.",
     source="Sherman-Morrison on the normal equations; every point in turn and a group of 20",
     criterion=Exact(abs=1e-9),  # u kappa n = 1.1e-16 * 1e3 * 442 for changes of relative size 1/n, times 20
     quick=grid(data=["diabetes", "simulated"], joint={"quantity": ["influence", "newton", "group"]}),
@@ -42,7 +42,7 @@ ridge = Claim(
 
 
 def deviations(data, rng, shift=0):
-    """Worst deviations: |IF error - leverage|, Newton error, Newton error of a group, relative to the true change."""
+    """Worst |influence error - leverage|, Newton error, Newton error of a group, relative to the change."""
     X, y = regression(data, rng)
     n = len(y)
     theta = fit(X, y, n)
@@ -147,7 +147,7 @@ def draw_rate(ax, result):
 
 better = Claim(
     id="curvature.newton-removal",
-    statement="Forgetting one point of a logistic regression, the Newton step is at least 2.5 times closer than influence.",
+    statement="In logistic regression a Newton step is at least 2.5 times closer than influence functions.",
     source="the influence function's error has the leverage as an additional first-order term",
     criterion=Better(by=2.5),
     quick=grid(n=[100, 400, 1600], replicates=8),

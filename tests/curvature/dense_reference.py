@@ -1,4 +1,9 @@
-"""The obvious implementation: form the d x d matrix and call NumPy. Everything fast is tested against this."""
+"""The obvious implementation: form the d x d matrix and call NumPy.
+
+Everything fast is tested against this.
+"""
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -44,7 +49,7 @@ def dense_greedy(A, w, n, blocks):
     starts = np.cumsum([0, *blocks])
     for _ in range(n):
         best = (np.inf, -1, None)
-        for a, b in zip(starts, starts[1:]):
+        for a, b in pairwise(starts):
             live = a + np.flatnonzero(keep[a:b])
             if live.size == 0:
                 continue

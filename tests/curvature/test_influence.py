@@ -106,7 +106,7 @@ class TestGlmRows:
 @pytest.mark.parametrize("lam", [1.0, 1e-3])
 @pytest.mark.parametrize(("n", "p"), [(40, 6), (12, 30), (8, 8), (2, 3), (3, 1)])
 class TestRidge:
-    """Squared loss: the Newton step is exact. Errors: u times |A| / lam, for what remains may be lam I alone."""
+    """Squared loss: the Newton step is exact. Errors: u |A| / lam, for what remains may be lam I alone."""
 
     def setup_case(self, n, p, lam):
         X, y = regression(n, p, seed=n + p)
@@ -173,7 +173,7 @@ def test_gradients_that_are_not_multiples_of_their_rows():
 
 
 def test_more_parameters_than_points_at_tiny_damping():
-    """p > n, lam = 1e-10: the minimiser tends to least-norm interpolation; products with stored rows do not cancel."""
+    """p > n, lam = 1e-10: nearly least-norm interpolation; products with stored rows do not cancel."""
     X, y = regression(10, 200)
 
     def dual(

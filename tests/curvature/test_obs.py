@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from .dense_reference import dense_greedy, dense_independent, dense_matrix, dense_obs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theorylab import curvature as cv
+
+from .dense_reference import dense_greedy, dense_independent, dense_matrix, dense_obs
 
 U = np.finfo(np.float64).eps / 2
 
@@ -358,7 +359,7 @@ class TestBadInput:
 
         broken = Broken.__new__(Broken)
         broken.__dict__.update(self.inv.__dict__)
-        with pytest.raises(FloatingPointError, match="entry 1 of the diagonal.*raise the damping"):
+        with pytest.raises(FloatingPointError, match=r"entry 1 of the diagonal.*raise the damping"):
             cv.obs_prune(broken, W3, n_prune=1)
 
 
@@ -371,7 +372,7 @@ class TestBadInput:
 )
 @settings(deadline=None, max_examples=60)
 def test_joint_is_least_among_updates(m, d, seed, lam, fraction):
-    """Same mask: the joint update's increase is at most the published one's and at least 0; masks are equal."""
+    """Same mask: the joint update's increase is at least 0 and at most the published one's."""
     G, w, _ = problem(m, d, lam, seed)
     inv = cv.fisher_inverse(G, lam)
     joint = cv.obs_prune(inv, w, sparsity=fraction)

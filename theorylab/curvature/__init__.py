@@ -6,7 +6,8 @@ from ._cost import Cost, Tally
 from ._fisher import fisher_inverse
 from ._influence import glm_rows, influence, leave_one_out, remove_points
 from ._inverse import FisherInverse
-from ._obs import OBSResult, obs_prune, obs_prune_gradual, obs_saliency
+from ._obs import OBSResult, obs_prune, obs_saliency
+from ._obs_gradual import obs_prune_gradual
 from ._sliding import SlidingFisherInverse
 
 __all__ = [

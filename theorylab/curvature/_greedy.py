@@ -18,7 +18,7 @@ MAX_BLOCK = 256
 
 @jit
 def eliminate(inverse: NDArray[np.float64], w: NDArray[np.float64], n: int) -> tuple[NDArray, NDArray]:
-    """Remove `n` weights, cheapest first; overwrite both arguments; return (order, increase of each removal)."""
+    """Remove `n` weights, cheapest first, and return (order, increase of each removal); overwrites both."""
     b = w.size
     alive = np.ones(b, dtype=np.bool_)
     order = np.empty(n, dtype=np.int64)
@@ -49,7 +49,7 @@ def dense_inverse(G: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
     A = G.T @ G
     A[np.diag_indices_from(A)] += lam
     inverse = cho_solve(cho_factor(A, lower=True, overwrite_a=True), np.eye(len(A)))
-    return 0.5 * (inverse + inverse.T)
+    return np.asarray(0.5 * (inverse + inverse.T))
 
 
 def greedy_set(
@@ -61,10 +61,11 @@ def greedy_set(
 ) -> NDArray[np.int64]:
     """Choose `n` live weights: exact elimination inside each block, then one order over all blocks.
 
-    `blocks` yields (first column, rows of the block (m, b), divided by the root of their share). A block gives its
-    weights away in the order in which it eliminated them. What is compared
-    between blocks is the running maximum of the increases, which is what
-    removing one weight after the other from all blocks together would see.
+    `blocks` yields (first column, rows of the block (m, b), divided by the root
+    of their share). A block gives its weights away in the order in which it
+    eliminated them. What is compared between blocks is the running maximum of
+    the increases, which is what removing one weight after the other from all
+    blocks together would see.
     """
     index, key = [], []
     for start, G in blocks:

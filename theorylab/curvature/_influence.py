@@ -329,6 +329,6 @@ def _coefficients(rows: Float, grads: Float) -> Float | None:
     size = np.einsum("ij,ij->i", rows, rows)
     c = np.divide(np.einsum("ij,ij->i", rows, grads), size, out=np.zeros_like(size), where=size > 0)
     off = np.abs(grads - c[:, None] * rows).max(axis=1, initial=0.0)
-    # Rows and gradients are each x_i times a scalar, rounded once; float32 inputs fail this and go the general way.
+    # Rows and gradients are each x_i times a scalar, rounded once; what was float32 goes the general way.
     slack = 16 * rows.shape[1] * np.finfo(float).eps
     return c if np.all(off <= slack * np.abs(grads).max(axis=1, initial=0.0)) else None

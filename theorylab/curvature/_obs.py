@@ -1,29 +1,27 @@
-"""Optimal Brain Surgeon: choose weights to remove and adjust the others, under the quadratic model of the loss."""
+"""Optimal Brain Surgeon: remove weights and adjust the others under the quadratic model of the loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from .._lib.checks import as_float_array, check_choice, check_int, check_real, check_shape
-from .._lib.rng import RNGLike, as_generator
 from ._exchange import from_torch, like
 from ._fisher import fisher_inverse
 from ._inverse import FisherInverse
-from ._rows import Rows
+from ._obs_update import column_blocks, independent_update, joint_update, row_share
 
-__all__ = ["OBSResult", "obs_prune", "obs_prune_gradual", "obs_saliency"]
+__all__ = ["DEFAULT_DAMPING", "OBSResult", "accept_weights", "obs_prune", "obs_saliency"]
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_TILE = 8192  # columns of a block that are held in float64 at once
-_DEFAULT_DAMPING = 1e-5
+#: The published default, in units of squared gradients.
+DEFAULT_DAMPING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def obs_saliency(inv: FisherInverse, w: ArrayLike) -> Float:
     >>> cv.obs_saliency(inv, [1.0, 1.0])     # A = diag(1, 5)
     array([0.5, 2.5])
     """
-    weights = _weights(w, inv.d)
+    weights = accept_weights(w, inv.d)
     return _saliency(weights, _diagonal(inv))
 
 
@@ -198,7 +196,7 @@ def obs_prune(
     check_choice(update, "update", ("joint", "independent"))
     check_choice(greedy, "greedy", (None, "blocks"))
     operator = _operator(inv, damping, norm, blocks)
-    weights = _weights(w, operator.d)
+    weights = accept_weights(w, operator.d)
     g = None
     if gradient is not None:
         g = as_float_array(from_torch(gradient), "gradient", ndim=1, dtype=np.float64)
@@ -215,112 +213,14 @@ def obs_prune(
         else:
             keep[np.argsort(np.where(keep, saliency, np.inf), kind="stable")[:n]] = False
     if update == "joint":
-        delta, increase = _joint(operator, weights, keep, g)
+        delta, increase = joint_update(operator, weights, keep, g)
     else:
-        delta, increase = _independent(operator, weights, keep, g, diagonal)
+        delta, increase = independent_update(operator, weights, keep, g, diagonal)
     new = np.where(keep, weights + delta, 0.0)
     return OBSResult(like(new, w), like(keep, w, cast=False), saliency, increase)
 
 
-def obs_prune_gradual(
-    grad_rows: Callable[[Any, Any, int, np.random.Generator], ArrayLike],
-    w: ArrayLike,
-    sparsities: float | Sequence[float],
-    n_recompute: int = 16,
-    *,
-    m: int = 256,
-    damping: float | tuple[str, float] = _DEFAULT_DAMPING,
-    norm: float | None = None,
-    update: Literal["joint", "independent"] = "joint",
-    blocks: int | Sequence[int] | None = None,
-    greedy: Literal["blocks"] | None = None,
-    rng: RNGLike = None,
-) -> OBSResult:
-    """Prune in many small steps, with fresh gradients before each.
-
-    Parameters
-    ----------
-    grad_rows : callable
-        ``grad_rows(w, mask, m, rng)`` returns `m` gradients (m, d) at the
-        weights `w`. Columns of pruned weights are ignored.
-    w : array_like, shape (d,)
-        The trained weights.
-    sparsities : float or sequence of float in [0, 1)
-        Targets, not decreasing, as fractions of all d weights.
-    n_recompute : int
-        Steps from one target to the next.
-    m : int
-        Gradients to ask for in each step.
-    damping, norm, update, blocks, greedy
-        As in :func:`obs_prune`.
-    rng : None, int, SeedSequence or Generator
-        Handed to `grad_rows`.
-
-    Returns
-    -------
-    OBSResult
-        At the last target; ``.path`` holds the result at every target.
-
-    Raises
-    ------
-    ValueError
-        For targets outside [0, 1) or decreasing, and gradients of the wrong shape.
-
-    Notes
-    -----
-    From sparsity s0 to s1 the density is multiplied by
-    ``((1 - s1)/(1 - s0))^(1/r)`` in each of the r steps (sec. 4 of [1]_), so that
-    every step removes the same fraction of what is left. Cost: r times
-    :func:`obs_prune` for each target.
-
-    References
-    ----------
-    .. [1] E. Frantar, E. Kurtic, D. Alistarh, "M-FAC: Efficient matrix-free
-       approximations of second-order information", NeurIPS 2021.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from theorylab import curvature as cv
-    >>> X = np.random.default_rng(1).standard_normal((300, 16))
-    >>> rows = lambda w, mask, m, rng: X[rng.choice(300, m)]
-    >>> result = cv.obs_prune_gradual(rows, np.arange(1.0, 17.0), [0.5, 0.75], n_recompute=3, m=64, rng=0)
-    >>> [int(step.mask.sum()) for step in result.path]
-    [8, 4]
-    """
-    weights = _weights(w)
-    targets = [
-        check_real(s, "sparsities", low=0, high=1, open_high=True) for s in np.atleast_1d(sparsities).tolist()
-    ]
-    if not targets or any(b < a for a, b in zip(targets, targets[1:])):
-        raise ValueError(f"sparsities must be one or more targets in rising order, got {sparsities!r}")
-    steps = check_int(n_recompute, "n_recompute", low=1)
-    m = check_int(m, "m", low=1)
-    generator = as_generator(rng)
-    d = weights.size
-    keep = weights != 0
-    total, saliency, path = 0.0, np.zeros(d), []
-    for target in targets:
-        density = 1.0 - np.count_nonzero(~keep) / d
-        ratio = (1.0 - target) / density if density else 1.0
-        for step in range(1, steps + 1):
-            zeros = round(d * (1.0 - density * ratio ** (step / steps)))
-            count = zeros - np.count_nonzero(~keep)
-            if count <= 0:
-                continue
-            G = from_torch(grad_rows(like(weights, w), like(keep, w, cast=False), m, generator))
-            rows = as_float_array(G, "the result of grad_rows", ndim=2, dtype=np.float64)
-            check_shape(rows, (len(rows), d), "the result of grad_rows", "with one column for each weight")
-            inverse = fisher_inverse(rows * keep, damping, norm=norm, blocks=blocks)
-            result = obs_prune(inverse, weights, n_prune=count, update=update, greedy=greedy)
-            weights, keep, saliency = result.weights, result.mask, result.saliency
-            total += result.predicted_increase
-        path.append(OBSResult(like(weights, w), like(keep, w, cast=False), saliency, total))
-    last = path[-1]
-    return OBSResult(last.weights, last.mask, last.saliency, total, tuple(path))
-
-
-def _weights(w: ArrayLike, d: int | None = None) -> Float:
+def accept_weights(w: ArrayLike, d: int | None = None) -> Float:
     """Check the weights; float64."""
     weights = as_float_array(from_torch(w), "w", ndim=1, dtype=np.float64)
     if d is not None:
@@ -355,7 +255,7 @@ def _operator(inv: Any, damping: Any, norm: Any, blocks: Any) -> FisherInverse:
             weights=inv._weights,
             bfloat16=plain and inv._rows.bfloat16,
         )
-    return fisher_inverse(inv, _DEFAULT_DAMPING if damping is None else damping, norm=norm, blocks=blocks)
+    return fisher_inverse(inv, DEFAULT_DAMPING if damping is None else damping, norm=norm, blocks=blocks)
 
 
 def _diagonal(inv: FisherInverse) -> Float:
@@ -399,19 +299,6 @@ def _target(weights: Float, sparsity: Any, n_prune: Any, mask: Any) -> int | Non
     return max(0, round(weights.size * fraction) - (weights.size - live))
 
 
-def _blocks(inv: FisherInverse) -> Iterator[tuple[int, int, Rows]]:
-    """Yield first column, end and rows of each block."""
-    stop = 0
-    for size in inv.blocks:
-        start, stop = stop, stop + size
-        yield start, stop, inv._rows.part(start, stop)
-
-
-def _share(inv: FisherInverse) -> Float:
-    """Return N over the weight of each row, (m,): ``A = lam I + G^T diag(1/share) G``."""
-    return inv._parts[0][1].share
-
-
 def _greedy(inv: FisherInverse, weights: Float, live: Mask, n: int) -> NDArray[np.int64]:
     """Choose weights one at a time."""
     from ._greedy import MAX_BLOCK, greedy_set
@@ -422,78 +309,6 @@ def _greedy(inv: FisherInverse, weights: Float, live: Mask, n: int) -> NDArray[n
             f"greedy='blocks' needs blocks of at most {MAX_BLOCK} weights, the largest has {largest}; "
             "pass blocks=, for example blocks=128"
         )
-    root = np.sqrt(_share(inv))[:, None]
-    pieces = ((a, rows.read64(0, b - a) / root) for a, b, rows in _blocks(inv))
+    root = np.sqrt(row_share(inv))[:, None]
+    pieces = ((a, rows.read64(0, b - a) / root) for a, b, rows in column_blocks(inv))
     return greedy_set(pieces, weights, live, n, inv.damping)
-
-
-def _independent(
-    inv: FisherInverse, w: Float, keep: Mask, g: Float | None, diagonal: Float
-) -> tuple[Float, float]:
-    """Published update; exact where one weight is removed. The increase is the quadratic model where it ends."""
-    step = np.zeros_like(w) if g is None else -np.asarray(inv.solve(g))
-    t = np.where(keep, 0.0, -(w + step) / diagonal)
-    delta = step + np.asarray(inv.solve(t))
-    delta[~keep] = -w[~keep]
-    increase = 0.5 * float(delta @ np.asarray(inv.forward() @ delta))
-    return delta, increase + (0.0 if g is None else float(g @ delta))
-
-
-def _joint(inv: FisherInverse, w: Float, keep: Mask, g: Float | None) -> tuple[Float, float]:
-    """Exact constrained minimiser, block by block."""
-    delta = np.where(keep, 0.0, -w)
-    increase = 0.0
-    share = _share(inv)
-    for a, b, rows in _blocks(inv):
-        few = np.count_nonzero(keep[a:b]) <= inv.m
-        solve = _joint_primal if few else _joint_dual
-        part = None if g is None else g[a:b]
-        increase += solve(rows, share, inv.damping, w[a:b], keep[a:b], part, delta[a:b])
-    return delta, increase
-
-
-def _joint_primal(
-    rows: Rows, share: Float, lam: float, w: Float, keep: Mask, g: Float | None, delta: Float
-) -> float:
-    """Few kept weights: solve ``A_RR delta_R = A_RQ w_Q - g_R``; write `delta`, return the increase."""
-    if rows.d <= _TILE:
-        tile = rows.read64(0, rows.d)
-        G, u = tile[:, keep], tile @ delta
-    else:
-        G, u = rows.take(np.flatnonzero(keep)), rows.dots(delta)
-    if G.shape[1]:
-        scaled = G / share[:, None]
-        rhs = -(scaled.T @ u)
-        if g is not None:
-            rhs -= g[keep]
-        A = scaled.T @ G
-        A[np.diag_indices_from(A)] += lam
-        factor = cho_factor(A, lower=True, overwrite_a=True)
-        x = cho_solve(factor, rhs)
-        # One step of refinement with the matrix in its factored form takes the error from u kappa to u.
-        x += cho_solve(factor, rhs - lam * x - scaled.T @ (G @ x))
-        delta[keep] = x
-        u = u + G @ x
-    increase = 0.5 * (lam * float(delta @ delta) + float(u @ (u / share)))
-    return increase + (0.0 if g is None else float(g @ delta))
-
-
-def _joint_dual(
-    rows: Rows, share: Float, lam: float, w: Float, keep: Mask, g: Float | None, delta: Float
-) -> float:
-    """Many kept weights: solve with ``K_R = lam diag(share) + G_R G_R^T``; write `delta`, return the increase."""
-    K = rows.gram(keep)
-    K[np.diag_indices_from(K)] += lam * share
-    factor = cho_factor(K, lower=True, overwrite_a=True)
-    u = rows.dots(np.where(keep, 0.0, w))
-    c = cho_solve(factor, u)
-    wq = w[~keep]
-    increase = 0.5 * lam * (float(wq @ wq) + float(u @ c))
-    move = rows.combine(c)
-    if g is not None:
-        gr = np.where(keep, g, 0.0)
-        newton = -rows.combine(cho_solve(factor, rows.dots(gr)), gr, lam)
-        increase += float(gr @ move) + 0.5 * float(gr @ newton) - float(g[~keep] @ wq)
-        move += newton
-    delta[keep] = move[keep]
-    return increase

@@ -1,4 +1,4 @@
-"""The M-FAC optimiser for PyTorch: each gradient is multiplied by the inverse of the recent ones' Fisher matrix.
+"""The M-FAC optimiser for PyTorch: gradients times the inverse Fisher matrix of the recent ones.
 
 Needs the extra ``torch``; nothing else in :mod:`theorylab.curvature` does.
 """
@@ -114,7 +114,7 @@ class MFAC(torch.optim.Optimizer):
         check_choice(clip, "clip", (None, "kl"))
         check_real(kl_delta, "kl_delta", low=0, open_low=True)
         check_choice(norm, "norm", ("window", "count"))
-        self._shared = {
+        self._shared: dict[str, Any] = {
             "window": int(window),
             "damping": float(damping),
             "clip": clip,
@@ -253,7 +253,7 @@ class MFAC(torch.optim.Optimizer):
         p.add_(y, alpha=-lr)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of PyTorch's optimisers plus the window under the key ``"mfac"``, all as tensors."""
+        """Return the state as of any optimiser, and the window under the key ``"mfac"``, all as tensors."""
         state: dict[str, Any] = super().state_dict()
         state["mfac"] = self._window_state()
         return state
@@ -301,7 +301,7 @@ class MFAC(torch.optim.Optimizer):
 
 
 def _to_tensor(value: Any) -> Any:
-    """Copy arrays to tensors and NumPy scalars to Python's, so that ``torch.load(weights_only=True)`` reads them."""
+    """Copy arrays to tensors and NumPy scalars to Python's, which ``torch.load(weights_only=True)`` reads."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.array(value))
     return value.item() if isinstance(value, np.generic) else value
