@@ -219,6 +219,75 @@ class TestKinds:
         )
         np.testing.assert_allclose(a.weights, b.weights, rtol=1e-11, atol=1e-12)
 
+    def test_sliding_window(self):
+        """A window is an inverse like any other; half precision carries a scale for each row."""
+        G, w, lam = problem(6, 20, 0.1)
+        for dtype, rtol in (("float64", 1e-12), ("float16", 1e-2)):
+            window = cv.SlidingFisherInverse(20, 4, lam, dtype=dtype)
+            for g in G:
+                window.update(g)
+            expected = cv.obs_prune(cv.fisher_inverse(G[2:], lam), w, sparsity=0.5)
+            result = cv.obs_prune(window, w, mask=expected.mask)
+            np.testing.assert_allclose(result.weights, expected.weights, rtol=rtol, atol=rtol)
+            split = cv.obs_prune(window, w, mask=expected.mask, blocks=[8, 12])
+            blocks = cv.obs_prune(cv.fisher_inverse(G[2:], lam, blocks=[8, 12]), w, mask=expected.mask)
+            np.testing.assert_allclose(split.weights, blocks.weights, rtol=rtol, atol=rtol)
+
+    def test_empty_window_is_magnitude_pruning(self):
+        result = cv.obs_prune(cv.SlidingFisherInverse(4, 3, 0.5), W3, n_prune=2)
+        np.testing.assert_array_equal(result.weights, [2, 0, 0, 3])
+        assert result.predicted_increase == pytest.approx(0.25 * (1 + 0.25), rel=1e-14)
+
+    @pytest.mark.parametrize("blocks", [None, [8, 12]])
+    def test_weighted_rows(self, blocks):
+        G, w, lam = problem(10, 20, 0.1)
+        omega = np.linspace(0.1, 3, 10)
+        keep = np.arange(20) % 3 > 0
+        scaled = np.sqrt(omega)[:, None] * G
+        for update in ("joint", "independent"):
+            inv = cv.fisher_inverse(G, lam, weights=omega, blocks=blocks)
+            a = cv.obs_prune(inv, w, mask=keep, update=update)
+            b = cv.obs_prune(cv.fisher_inverse(scaled, lam, blocks=blocks), w, mask=keep, update=update)
+            np.testing.assert_allclose(a.weights, b.weights, atol=1e-12)
+            assert a.predicted_increase == pytest.approx(b.predicted_increase, rel=1e-11)
+        greedy = cv.obs_prune(cv.fisher_inverse(G, lam, weights=omega), w, n_prune=9, greedy="blocks")
+        np.testing.assert_array_equal(greedy.mask, dense_greedy(dense_matrix(scaled, lam), w, 9, [20]))
+
+    def test_memory_map(self, tmp_path):
+        G, w, lam = problem(6, 9000, 0.1)
+        file = np.memmap(tmp_path / "rows", dtype=np.float32, mode="w+", shape=G.shape)
+        file[:] = G
+        a = cv.obs_prune(cv.fisher_inverse(file, lam), w, sparsity=0.9)
+        b = cv.obs_prune(cv.fisher_inverse(G.astype(np.float32), lam), w, sparsity=0.9)
+        np.testing.assert_array_equal(a.weights, b.weights)
+        assert a.predicted_increase == b.predicted_increase
+
+    def test_rows_whose_squares_overflow(self):
+        G, w, lam = problem(5, 12, 0.1)
+        keep = np.arange(12) % 2 > 0
+        # In units of 1e152 the damping is 1e-12: nearly the limit in which the rows are satisfied exactly.
+        huge = cv.fisher_inverse(1e152 * G, 1e292)
+        R = G[:, keep]
+        move = R.T @ np.linalg.solve(R @ R.T, G[:, ~keep] @ w[~keep])
+        np.testing.assert_allclose(cv.obs_prune(huge, w, mask=keep).weights[keep], w[keep] + move, rtol=1e-9)
+        few = np.arange(12) < 3
+        move = np.linalg.lstsq(G[:, few], G[:, ~few] @ w[~few])[0]
+        np.testing.assert_allclose(cv.obs_prune(huge, w, mask=few).weights[few], w[few] + move, rtol=1e-9)
+
+    def test_same_bits_for_one_and_two_threads(self):
+        import numba
+        from threadpoolctl import threadpool_limits
+
+        G, w, lam = problem(40, 12000, 0.1)
+        results = []
+        before = numba.get_num_threads()
+        for n in (1, 2):
+            numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
+            with threadpool_limits(n):
+                results.append(cv.obs_prune(cv.fisher_inverse(G, lam), w, sparsity=0.7))
+        numba.set_num_threads(before)
+        np.testing.assert_array_equal(results[0].weights, results[1].weights)
+
     def test_torch_tensors_in_and_out(self):
         torch = pytest.importorskip("torch")
         G, w, lam = problem(10, 20, 0.1)
