@@ -31,7 +31,7 @@ pruning = Claim(
     "and 1.5 times less than the published update.",
     source="sec. 4 (one-shot pruning); spec of the joint update: this package",
     criterion=Better(),
-    quick=grid(joint={"rival": ["magnitude", "published"]}, replicates=12),
+    quick=grid(joint={"rival": ["magnitude", "published"]}, replicates=14),
     full=grid(joint={"rival": ["magnitude", "published"]}, replicates=60),
     level=0.01,
     headline=True,

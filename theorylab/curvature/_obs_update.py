@@ -51,7 +51,7 @@ def joint_update(inv: FisherInverse, w: Float, keep: Mask, g: Float | None) -> t
     share = row_share(inv)
     for a, b, rows in column_blocks(inv):
         # A itself would overflow where the rows were scaled down, which shows in a tiny share.
-        few = np.count_nonzero(keep[a:b]) <= inv.m and share.min(initial=1.0) > 1e-100
+        few = np.count_nonzero(keep[a:b]) <= inv.m and share.min(initial=1.0) > 1e-152
         solve = _joint_primal if few else _joint_dual
         part = None if g is None else g[a:b]
         increase += solve(rows, share, inv.damping, w[a:b], keep[a:b], part, delta[a:b])
