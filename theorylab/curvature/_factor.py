@@ -26,6 +26,7 @@ def condition(gram: Array, ridge: Array) -> float:
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         root = 1 / np.sqrt(ridge)
         v = np.sqrt(gram.diagonal()) * root
+        v /= v.max()
         value = 0.0
         for _ in range(60):
             v = v / np.linalg.norm(v)
