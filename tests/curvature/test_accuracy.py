@@ -87,7 +87,12 @@ def test_generic_vectors(damping):
         G, x = rows(m, d), np.random.default_rng(2).standard_normal((d, 3))
         exact, inv = Exact(G, damping), cv.fisher_inverse(G, damping)
         assert relative(inv @ x, exact.product(x)) <= 1e-12
-        assert relative(cv.fisher_inverse(G.astype("f4"), damping) @ x, Exact(G.astype("f4"), damping).product(x)) <= 1e-12
+        assert (
+            relative(
+                cv.fisher_inverse(G.astype("f4"), damping) @ x, Exact(G.astype("f4"), damping).product(x)
+            )
+            <= 1e-12
+        )
 
 
 @pytest.mark.parametrize("damping", [1e-1, 1e-5, 1e-9])
@@ -137,14 +142,18 @@ def test_trace_and_log_determinant_do_not_cancel_when_columns_are_few(side):
     np.testing.assert_allclose(inv.logdet(), exact.logdet(), rtol=1e-13)
 
 
-@pytest.mark.parametrize(("damping", "kind"), [(1e8, "normal"), (1e-3, "scales"), (1e-7, "normal"), (1e-2, "decay")])
+@pytest.mark.parametrize(
+    ("damping", "kind"), [(1e8, "normal"), (1e-3, "scales"), (1e-7, "normal"), (1e-2, "decay")]
+)
 def test_influence_matrix_has_small_errors_entry_by_entry(damping, kind):
     # E7: either formula alone loses up to 9 digits on one of these cases. Off the diagonal the error is
     # relative to the two rows.
     G = rows(12, 40, kind=kind)
     inv, truth = cv.fisher_inverse(G, damping), Exact(G, damping).cross()
     size = np.sqrt(truth.diagonal())
-    np.testing.assert_allclose(inv.influence_matrix() / np.outer(size, size), truth / np.outer(size, size), atol=1e-12)
+    np.testing.assert_allclose(
+        inv.influence_matrix() / np.outer(size, size), truth / np.outer(size, size), atol=1e-12
+    )
     np.testing.assert_allclose(inv.leverages(), truth.diagonal() / 12, rtol=1e-12)
 
 
