@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lib.checks import check_int
 from ._inverse import FisherInverse
 from ._parallel import serial_blas
 
@@ -38,6 +39,7 @@ class _Published(FisherInverse):
 
     def solve(self, x: Any, refine: int = 0) -> Any:
         """Return ``A^-1 x`` by the published algorithm; `refine` has no meaning here."""
+        check_int(refine, "refine", low=0)
         array, restore = self._vector(x)
         with serial_blas():
             y = self._product(array.astype(self._working))
