@@ -1,5 +1,7 @@
 """Shared by the tests: matrices of rows, a naive inverse, and truth in 60 digits."""
 
+import functools
+
 import mpmath
 import numpy as np
 
@@ -42,7 +44,10 @@ class Exact:
         self.G = mpmath.matrix(G.tolist())
         N = mpmath.mpf(self.m if norm is None else norm)
         self.A = mpmath.mpf(damping) * mpmath.eye(self.d) + self.G.T * self.G / N
-        self.inverse = self.A**-1
+
+    @functools.cached_property
+    def inverse(self):
+        return self.A**-1
 
     @staticmethod
     def floats(M):

@@ -1,4 +1,4 @@
-"""Print the golden values of test_golden.py in exact rational arithmetic: ``python tests/curvature/make_golden.py``."""
+"""Print the golden values of test_golden.py in exact rational arithmetic (run it as a script)."""
 
 from fractions import Fraction as F
 

@@ -13,7 +13,9 @@ CROSS = [2.9848237841926921, 2.9908791346520602, 2.9890265156733435]
 RTOL = 1e-12
 
 
-@pytest.mark.parametrize("options", [{}, {"side": "primal"}, {"method": "recursion"}, {"method": "coefficients"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"side": "primal"}, {"method": "recursion"}, {"method": "coefficients"}]
+)
 def test_reference_values(options):
     inv = cv.fisher_inverse(G, 0.01, **options)
     np.testing.assert_allclose(
@@ -39,7 +41,9 @@ def test_published_intermediate_values():
     for inv in (recursion, coefficients):
         np.testing.assert_allclose(inv.q, [603, 1086.4162520729685, 820.15882395143399], rtol=RTOL)
     D, B = coefficients.D, coefficients.B
-    np.testing.assert_allclose([D[0, 1], D[1, 2], B[0, 0], B[1, 0]], [100, -300, 100, -10000 / 603], rtol=RTOL)
+    np.testing.assert_allclose(
+        [D[0, 1], D[1, 2], B[0, 0], B[1, 0]], [100, -300, 100, -10000 / 603], rtol=RTOL
+    )
     assert abs(D[0, 2]) < 1e-10
 
 
@@ -65,5 +69,7 @@ def test_orthogonal_rows(lam):
     h = a**2 / (m * lam + a**2)
     # kappa is at most 1e7 and every intermediate is an exact diagonal matrix: a few u.
     np.testing.assert_allclose(inv.leverages(), h, rtol=1e-15)
-    np.testing.assert_allclose(inv.solve_rows(np.eye(m)), (m * a / (m * lam + a**2)) * np.eye(d)[:, :m], rtol=1e-15)
+    np.testing.assert_allclose(
+        inv.solve_rows(np.eye(m)), (m * a / (m * lam + a**2)) * np.eye(d)[:, :m], rtol=1e-15
+    )
     np.testing.assert_allclose(inv.logdet(), (d - m) * np.log(lam) + m * np.log(lam + a**2 / m), rtol=1e-14)

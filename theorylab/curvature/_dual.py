@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._factor import U64, Factor, cholesky, condition, warn_if_singular
+from ._factor import Factor, cholesky, condition, warn_if_singular
+from ._parallel import serial_blas, times
 from ._rows import Rows
 
 __all__ = ["Dual"]
@@ -137,20 +138,21 @@ class Dual:
         """Return ``A^(-1/2) x`` or ``A^(1/2) x`` from the spectrum of the weighted Gram."""
         s, Q = self.spectrum()
         root = self._spread(1 / np.sqrt(self.share), x)
-        t = Q.T @ (root * self.rows.dots(x))
+        t = times(Q.T, root * self.rows.dots(x))
         ratio = np.sqrt(self.damping / (self.damping + s))
         if inverse:
             middle, divisor = 1 / ((self.damping + s) * (1 + ratio)), np.sqrt(self.damping)
         else:
             middle, divisor = -ratio / (self.damping * (1 + ratio)), 1 / np.sqrt(self.damping)
-        c = root * (Q @ (self._spread(middle, t) * t))
+        c = root * times(Q, self._spread(middle, t) * t)
         return self.rows.combine(c, x, divisor, dtype)
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return eigenvalues and eigenvectors of the Gram of the rows divided by ``sqrt(share)``."""
         if self._spectrum is None:
             root = 1 / np.sqrt(self.share)
-            s, Q = np.linalg.eigh(root[:, None] * self.gram * root)
+            with serial_blas():
+                s, Q = np.linalg.eigh(root[:, None] * self.gram * root)
             self._spectrum = np.maximum(s, 0.0), Q
         return self._spectrum
 
@@ -225,11 +227,3 @@ class Dual:
         """Return ``tr A^-1 = (d - m) / lam + sum_i share_i [K^-1]_ii``."""
         W = self.factor.whitener()
         return (self.d - self.rows.m) / self.damping + float(self.share @ np.einsum("ij,ij->j", W, W))
-
-
-def smaller_side(part: Dual) -> bool:
-    """Tell whether log det and trace through K would cancel because there are fewer columns than rows."""
-    return part.d < part.rows.m
-
-
-__all__ += ["U64", "smaller_side"]

@@ -26,6 +26,7 @@ def condition(gram: Array, ridge: Array) -> float:
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         root = 1 / np.sqrt(ridge)
         v = np.sqrt(gram.diagonal()) * root
+        v /= v.max()
         value = 0.0
         for _ in range(60):
             v = v / np.linalg.norm(v)
@@ -67,7 +68,7 @@ def cholesky(gram: Array, ridge: Array, damping: float) -> Factor:
         return Factor(K)
     with serial_blas():
         L, info = lapack.dpotrf(K, lower=1, clean=1, overwrite_a=1)
-    if info:
+    if info or not np.isfinite(L.diagonal()).all():  # some libraries let NaN pass
         raise refuse_singular(condition(gram, ridge), damping)
     return Factor(L)
 

@@ -128,7 +128,9 @@ class InverseOperator(LinearOperator):
         """Return a damping relative to the mean of the diagonal of ``G^T G / N``."""
         mean = sum(part.weighted_square() for _, part in parts) / self.d
         if not 0 < mean < np.inf:
-            raise ValueError(f"damping is relative to the mean square {mean} of the entries of G; pass a number")
+            raise ValueError(
+                f"damping is relative to the mean square {mean} of the entries of G; pass a number"
+            )
         return value * mean
 
     def _set_damping(self, parts: list[tuple[int, Dual | Primal]], damping: float) -> None:

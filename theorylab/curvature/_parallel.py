@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numba
+import numpy as np
 import scipy.linalg  # noqa: F401  (its BLAS must be loaded before the controller looks for libraries)
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["run_pieces", "serial_blas"]
+__all__ = ["run_pieces", "serial_blas", "times"]
+
+Array = NDArray[Any]
 
 _controller: ThreadpoolController | None = None
 
@@ -23,6 +28,12 @@ def serial_blas() -> Iterator[None]:
         _controller = ThreadpoolController()
     with _controller.limit(limits=1, user_api="blas"):
         yield
+
+
+def times(a: Array, b: Array) -> Array:
+    """Return ``a @ b`` by BLAS on one thread."""
+    with serial_blas():
+        return np.asarray(a @ b)
 
 
 def run_pieces(work: Callable[[int], None], pieces: int, *, parallel: bool = True) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lib.checks import check_int
 from ._inverse import FisherInverse
+from ._parallel import serial_blas
 
 __all__ = ["CoefficientInverse", "RecursionInverse"]
 
@@ -26,7 +28,8 @@ class _Published(FisherInverse):
             raise ValueError("method is for the whole unweighted matrix; pass blocks and weights without it")
         super().__init__(G, damping, **options)
         self._working = self.dtype if options.get("accumulate") == "storage" else np.dtype(np.float64)
-        self._prepare(np.asarray(self._scaled(self._rows.read64(0, self.d)), dtype=self._working), page)
+        with serial_blas():
+            self._prepare(np.asarray(self._scaled(self._rows.read64(0, self.d)), dtype=self._working), page)
 
     def _prepare(self, G: Array, page: int | None) -> None:
         raise AssertionError("defined by the two algorithms")
@@ -36,8 +39,11 @@ class _Published(FisherInverse):
 
     def solve(self, x: Any, refine: int = 0) -> Any:
         """Return ``A^-1 x`` by the published algorithm; `refine` has no meaning here."""
+        check_int(refine, "refine", low=0)
         array, restore = self._vector(x)
-        return restore(self._product(array.astype(self._working)).astype(array.dtype, copy=False))
+        with serial_blas():
+            y = self._product(array.astype(self._working))
+        return restore(y.astype(array.dtype, copy=False))
 
     _matmat = _rmatvec = _rmatmat = solve
 
@@ -45,7 +51,9 @@ class _Published(FisherInverse):
         """Return ``A^-1 G^T C`` as published: form ``G^T C``, then solve."""
         array, restore = self._coefficients(C)
         x = self._rows.combine(self._scaled(array.astype(np.float64))).astype(self._working)
-        return restore(self._product(x).astype(array.dtype, copy=False))
+        with serial_blas():
+            y = self._product(x)
+        return restore(y.astype(array.dtype, copy=False))
 
     def trace(self) -> float:
         """Return the sum of the diagonal."""

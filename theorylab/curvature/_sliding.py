@@ -14,6 +14,7 @@ from ._factor import U64, Factor, cholesky
 from ._inputs import accept_vector
 from ._inverse import FisherInverse
 from ._kernels import append_row, delete_row, forward_substitute
+from ._parallel import times
 from ._primal import Primal
 from ._rows import Rows
 from ._storage import to_bfloat16, widen
@@ -196,7 +197,9 @@ class SlidingFisherInverse(FisherInverse):
         if self._storage == "float64":
             scale = largest**0.5 if largest > 1e140 else 1.0
         elif largest > 1e140:
-            raise ValueError(f"g overflows {self._storage}: its largest entry is {largest:.2g}; rescale the gradients")
+            raise ValueError(
+                f"g overflows {self._storage}: its largest entry is {largest:.2g}; rescale the gradients"
+            )
         elif self._storage == "float16" or largest > 1e38:
             scale = largest or 1.0
         scaled = array if scale == 1.0 else array / scale
@@ -256,7 +259,7 @@ class SlidingFisherInverse(FisherInverse):
         slot = self._insert(stored, scale, both[:, 0])
         t = np.zeros(len(self._slots))
         t[: len(both)] = both[:, 1]
-        t[slot] = float(numbers.astype(np.float64) @ vector.astype(np.float64))
+        t[slot] = _dot(numbers, vector)
         part = self._parts[0][1]
         assert isinstance(part, Dual)
         return restore(part.solve_from(t, vector, vector.dtype))
@@ -303,7 +306,7 @@ class SlidingFisherInverse(FisherInverse):
             products = self._rows.dots(numbers) if n else np.zeros(0)
         row = np.zeros(max(n, slot + 1))
         row[:n] = products
-        row[slot] = float(numbers.astype(np.float64) @ numbers.astype(np.float64))
+        row[slot] = _dot(numbers, numbers)
         order = [*kept, slot]
         before = (self._ring_gram[slot].copy(), self._ring_gram[:, slot].copy(), self._ring_scale[slot])
         self._ring_gram[slot, : row.size] = self._ring_gram[: row.size, slot] = row
@@ -394,3 +397,8 @@ class SlidingFisherInverse(FisherInverse):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy by the state, so that the views into the buffer are views again."""
         return type(self).from_state_dict, (self.state_dict(),)
+
+
+def _dot(a: Array, b: Array) -> float:
+    """Return ``a . b`` in float64 with a fixed order of summation."""
+    return float(times(a.astype(np.float64), b.astype(np.float64)))
