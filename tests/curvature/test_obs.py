@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mpmath import mp
 
 from theorylab import curvature as cv
 
@@ -115,6 +116,31 @@ def test_tiny_damping_keeps_the_joint_update_accurate():
     R = G[:, keep]
     move = R.T @ np.linalg.solve(R @ R.T, G[:, ~keep] @ w[~keep])
     np.testing.assert_allclose(result.weights[keep], w[keep] + move, rtol=1e-6)
+
+
+@pytest.mark.parametrize("lam", [1e-1, 1e-5, 1e-9])
+@pytest.mark.parametrize("rows", ["gaussian", "dominant", "duplicated", "decaying"])
+def test_ill_conditioned_rows_against_60_digits(rows, lam):
+    """Without the refinement the dominant direction (|K| = 1e7 times its other eigenvalues) costs 7 digits."""
+    rng = np.random.default_rng(0)
+    G, w, keep = rng.standard_normal((8, 40)), rng.standard_normal(40), rng.random(40) < 0.5
+    if rows == "dominant":
+        G = G + 1e3 * rng.standard_normal(40)
+    elif rows == "duplicated":
+        G[4:] = G[:4]
+    elif rows == "decaying":
+        G *= np.logspace(0, -6, 8)[:, None]
+    with mp.workdps(60):
+        R, Q, wq = (mp.matrix(a.tolist()) for a in (G[:, keep], G[:, ~keep], w[~keep]))
+        u = Q * wq
+        c = mp.lu_solve(R * R.T + 8 * mp.mpf(lam) * mp.eye(8), u)
+        move = np.array([float(x) for x in R.T * c])
+        increase = float(mp.mpf(lam) / 2 * ((wq.T * wq)[0] + (u.T * c)[0]))
+    result = cv.obs_prune(cv.fisher_inverse(G, lam), w, mask=keep)
+    error = np.linalg.norm(result.weights[keep] - w[keep] - move) / np.linalg.norm(move)
+    # What remains is the rounding of u = G_Q w_Q, 1e-16 |G| / sigma_min(G_R) = 1e-13 at worst here.
+    assert error < 5e-12
+    assert result.predicted_increase == pytest.approx(increase, rel=5e-12)
 
 
 @pytest.mark.parametrize("d", [5000, 20000])
@@ -263,7 +289,7 @@ class TestKinds:
         assert a.predicted_increase == b.predicted_increase
 
     def test_rows_whose_squares_overflow(self):
-        G, w, lam = problem(5, 12, 0.1)
+        G, w, _ = problem(5, 12, 0.1)
         keep = np.arange(12) % 2 > 0
         # In units of 1e151 the damping is 1e-12: nearly the limit in which the rows are satisfied exactly.
         huge = cv.fisher_inverse(1e151 * G, 1e290)

@@ -76,7 +76,7 @@ def _joint_primal(
         A[np.diag_indices_from(A)] += lam
         factor = cho_factor(A, lower=True, overwrite_a=True)
         x = cho_solve(factor, rhs)
-        # One step of refinement with the matrix in its factored form takes the error from u kappa to u.
+        # Refinement with the matrix in its factored form, which sees the rounding of A.
         x += cho_solve(factor, rhs - lam * x - scaled.T @ (G @ x))
         delta[keep] = x
         u = u + G @ x
@@ -93,9 +93,11 @@ def _joint_dual(
     factor = cho_factor(K, lower=True, overwrite_a=True)
     u = rows.dots(np.where(keep, 0.0, w))
     c = cho_solve(factor, u)
+    # Refinement in the space of the rows, which sees the rounding of the Gram: a pair of passes.
+    c += cho_solve(factor, u - lam * share * c - rows.dots(np.where(keep, rows.combine(c), 0.0)))
+    move = rows.combine(c)
     wq = w[~keep]
     increase = 0.5 * lam * (float(wq @ wq) + float(u @ c))
-    move = rows.combine(c)
     if g is not None:
         gr = np.where(keep, g, 0.0)
         newton = -rows.combine(cho_solve(factor, rows.dots(gr)), gr, lam)
