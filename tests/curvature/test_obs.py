@@ -118,10 +118,10 @@ def test_tiny_damping_keeps_the_joint_update_accurate():
     np.testing.assert_allclose(result.weights[keep], w[keep] + move, rtol=1e-6)
 
 
-@pytest.mark.parametrize("lam", [1e-1, 1e-5, 1e-9])
+@pytest.mark.parametrize("lam", [1e-1, 1e-5, 1e-7])
 @pytest.mark.parametrize("rows", ["gaussian", "dominant", "duplicated", "decaying"])
 def test_ill_conditioned_rows_against_60_digits(rows, lam):
-    """Without the refinement the dominant direction (|K| = 1e7 times its other eigenvalues) costs 7 digits."""
+    """Without the refinement one dominant direction (eigenvalues 1e7 and 1 of K) costs 7 digits."""
     rng = np.random.default_rng(0)
     G, w, keep = rng.standard_normal((8, 40)), rng.standard_normal(40), rng.random(40) < 0.5
     if rows == "dominant":
