@@ -261,3 +261,20 @@ def test_bad_options():
         cv.SlidingFisherInverse(3, 3, 1.0, norm="rows")
     with pytest.raises(ValueError, match="norm must lie"):
         cv.SlidingFisherInverse(3, 3, 1.0, norm=-1.0)
+
+
+def test_another_damping_is_another_window():
+    G = rows(6, 12)
+    inv = cv.SlidingFisherInverse(12, 4, LAM, dtype="float64")
+    inv.extend(G[:5])
+    other = inv.with_damping(1.0)
+    before = inv @ np.ones(12)
+    other.update(G[5])
+    np.testing.assert_array_equal(inv @ np.ones(12), before)
+    assert relative(other @ np.ones(12), np.linalg.solve(dense(G[2:6], 1.0), np.ones(12))) < 1e-12
+    inv.update(G[5])
+    assert relative(inv @ np.ones(12), np.linalg.solve(dense(G[2:6], LAM), np.ones(12))) < 1e-12
+    with pytest.raises(ValueError, match="damping is relative"):
+        cv.SlidingFisherInverse(3, 2, 1.0).with_damping(("relative", 0.1))
+
+

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, LinAlgWarning, lapack
 
+from ._kernels import back_substitute, forward_substitute
 from ._parallel import serial_blas
 
 __all__ = ["Factor", "cholesky", "condition", "refuse_singular", "warn_if_singular"]
@@ -89,12 +90,17 @@ class Factor:
         """Return ``K^-1 B``, 2 m^2 flops a column."""
         if B.size == 0:
             return B.astype(np.float64)
-        with serial_blas():
-            if self.order is None:
-                X, _ = lapack.dpotrs(self.L, B, lower=1)
-                return np.asarray(X)
-            X = np.empty(B.shape)
-            X[self.order] = lapack.dpotrs(self.L, B[self.order], lower=1)[0]
+        ordered = np.ascontiguousarray(B, dtype=np.float64) if self.order is None else B[self.order]
+        if B.ndim == 1:
+            Y: Array = forward_substitute(self.L.T, ordered)
+            back_substitute(self.L.T, Y)
+        else:
+            with serial_blas():
+                Y, _ = lapack.dpotrs(self.L, ordered, lower=1)
+        if self.order is None:
+            return Y
+        X = np.empty(B.shape)
+        X[self.order] = Y
         return X
 
     def half(self, B: Array) -> Array:

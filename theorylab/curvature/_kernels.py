@@ -18,6 +18,7 @@ from .._lib.jit import REASSOC, jit
 __all__ = [
     "add_rows",
     "append_row",
+    "back_substitute",
     "combine_rows",
     "combine_rows_exactly",
     "delete_row",
@@ -265,6 +266,17 @@ def forward_substitute(U: Any, b: Any) -> Any:
         for j in range(tail.size):
             tail[j] -= v * row[j]
     return y
+
+
+@jit(fastmath=REASSOC)
+def back_substitute(U: Any, y: Any) -> None:
+    """Overwrite `y` by ``U^-1 y`` for upper triangular `U`."""
+    n = y.size
+    for i in range(n - 1, -1, -1):
+        row, tail, s = U[i, i + 1 : n], y[i + 1 :], 0.0
+        for j in range(tail.size):
+            s += row[j] * tail[j]
+        y[i] = (y[i] - s) / U[i, i]
 
 
 @jit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -11,10 +11,9 @@ from scipy.sparse.linalg import LinearOperator
 from .._lib.checks import check_choice, check_int, check_real
 from ._dual import Dual
 from ._factor import U64, Factor, cholesky
-from ._inputs import accept_vector
+from ._inputs import accept_damping, accept_vector
 from ._inverse import FisherInverse
-from ._kernels import append_row, delete_row, forward_substitute
-from ._parallel import times
+from ._kernels import append_row, delete_row, forward_substitute, row_dots
 from ._primal import Primal
 from ._rows import Rows
 from ._storage import to_bfloat16, widen
@@ -126,6 +125,7 @@ class SlidingFisherInverse(FisherInverse):
         self._slots: list[int] = []  # slots of the rows, oldest first
         self._U = np.zeros((self.window, self.window))
         self._spare = np.zeros((self.window, self.window))
+        self._rows = self._all_rows
         self._refresh()
 
     # --- what FisherInverse works on -------------------------------------------------------------------
@@ -141,8 +141,9 @@ class SlidingFisherInverse(FisherInverse):
         n = len(self._slots)
         self.norm = self._norm_for(n)
         ring = self._all_rows
-        self._rows = Rows(ring.source[:n], tile=ring.tile, bfloat16=ring.bfloat16, cost=ring.cost)
-        self._scale = None if np.all(self._ring_scale[:n] == 1.0) else self._ring_scale[:n].copy()
+        if self._rows.m != n:
+            self._rows = Rows(ring.source[:n], tile=ring.tile, bfloat16=ring.bfloat16, cost=ring.cost)
+        self._scale = None if (self._ring_scale[:n] == 1.0).all() else self._ring_scale[:n].copy()
         self._lazy_parts: list[tuple[int, Dual | Primal]] | None = None
         self._gram = None
 
@@ -278,7 +279,12 @@ class SlidingFisherInverse(FisherInverse):
             raise IndexError(f"age {age} is out of bounds for a window with {n} rows")
         age %= n
         slot, last = self._slots[age], n - 1
-        self._shrink_factor(age, n)
+        if self._norm_for(n - 1) != self._norm_for(n):
+            self._refactor([s for s in self._slots if s != slot])
+        else:
+            self._all_rows.cost.add("slide", 3 * (n - 1 - age) ** 2)
+            delete_row(self._U[:n, :n], age, self._spare)
+            self._U, self._spare = self._spare, self._U
         if slot != last:  # the rows stay together: the last one moves into the gap
             self._buffer[slot] = self._buffer[last]
             self._ring_scale[slot] = self._ring_scale[last]
@@ -286,15 +292,7 @@ class SlidingFisherInverse(FisherInverse):
             self._ring_gram[:n, slot] = self._ring_gram[:n, last]
             self._ring_gram[slot, slot] = self._ring_gram[last, last]
         self._slots = [slot if s == last else s for i, s in enumerate(self._slots) if i != age]
-        if self._norm_for(n - 1) != self._norm_for(n):
-            self._refactor()
         self._refresh()
-
-    def _shrink_factor(self, age: int, n: int) -> None:
-        """Drop row and column `age` of K from the factor."""
-        self._all_rows.cost.add("slide", 3 * (n - 1 - age) ** 2)
-        delete_row(self._U[:n, :n], age, self._spare)
-        self._U, self._spare = self._spare, self._U
 
     def _insert(self, stored: Array, scale: float, products: Array | None = None) -> int:
         """Put one checked row into the window and return its slot; a failure leaves everything as it was."""
@@ -332,8 +330,9 @@ class SlidingFisherInverse(FisherInverse):
         if full:
             delete_row(U[:n, :n], 0, self._spare)
             U = self._spare
-        ridge = self.damping * self._share(n)[order[-1]]
-        b, square = self._ring_gram[order[:-1], order[-1]], self._ring_gram[order[-1], order[-1]]
+        new = order[-1]
+        ridge = self.damping * self._norm_for(n) / self._ring_scale[new] / self._ring_scale[new]
+        b, square = self._ring_gram[new, order[:-1]], self._ring_gram[new, new]
         y = forward_substitute(U[: n - 1, : n - 1], b)
         rest = square + ridge - float(y @ y)
         self._all_rows.cost.add("slide", (3 if full else 0) * (n - 1) ** 2 + n * n)
@@ -344,9 +343,8 @@ class SlidingFisherInverse(FisherInverse):
         if full:
             self._U, self._spare = self._spare, self._U
 
-    def _refactor(self, order: list[int] | None = None) -> None:
-        """Factor K anew from the kept Gram."""
-        order = self._slots if order is None else order
+    def _refactor(self, order: list[int]) -> None:
+        """Factor K anew from the kept Gram, for the rows in `order`; nothing changes if that fails."""
         n = len(order)
         index = np.array(order, dtype=np.intp)
         gram = self._ring_gram[np.ix_(index, index)]
@@ -354,6 +352,15 @@ class SlidingFisherInverse(FisherInverse):
         self._all_rows.cost.add("factor", n**3 // 3)
         factor = cholesky(gram, self.damping * ring, self.damping)
         self._U[:n, :n] = factor.L.T
+
+    def with_damping(self, lam: float | tuple[str, float]) -> Self:
+        """Return a window with the same rows (a copy) at another damping; m^3 / 3 flops."""
+        value, relative = accept_damping(lam)
+        state = self.state_dict()
+        state["damping"] = self._relative(value, self._parts) if relative else value
+        other = self.from_state_dict(state)
+        other._refactor(other._slots)
+        return other
 
     # --- keeping ---------------------------------------------------------------------------------------
 
@@ -375,7 +382,7 @@ class SlidingFisherInverse(FisherInverse):
         }
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> SlidingFisherInverse:
+    def from_state_dict(cls, state: dict[str, Any]) -> Self:
         """Rebuild a window from :meth:`state_dict`; its bits go on as if there had been no break."""
         inv = cls(
             state["d"],
@@ -401,4 +408,6 @@ class SlidingFisherInverse(FisherInverse):
 
 def _dot(a: Array, b: Array) -> float:
     """Return ``a . b`` in float64 with a fixed order of summation."""
-    return float(times(a.astype(np.float64), b.astype(np.float64)))
+    total = np.zeros(1)
+    row_dots(np.ascontiguousarray(a)[None], 0, a.size, 1 << 14, b, total)
+    return float(total[0])
