@@ -1,4 +1,8 @@
-"""In a well specified model the inverse of the empirical Fisher matrix tends to that of the Hessian."""
+"""In a well specified model the inverse of the empirical Fisher matrix tends to that of the Hessian.
+
+The gradients of a model whose noise is right have the Hessian as their second
+moment. Where the noise is wrong they do not, and more gradients do not help.
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""A product with a single auxiliary vector, as found in public unlearning code, is not an inverse product."""
+"""A product with a single auxiliary vector, as found in public unlearning code, is not an inverse product.
+
+The recursion for the inverse of a sum of m outer products needs m auxiliary
+vectors. With one, only the first gradient's direction is ever subtracted.
+"""
 
 import numpy as np
 from sklearn.datasets import load_diabetes

@@ -1,4 +1,9 @@
-"""Preconditioned stochastic gradients on an ill-conditioned least-squares problem."""
+"""Preconditioned stochastic gradients on an ill-conditioned least-squares problem.
+
+Every method runs on the same batches with each setting of its grid, and its best
+setting counts: the first to bring the excess loss down to 10% of its start.
+Runs of SGD and Adam that have not arrived after 1000 steps count as 1000.
+"""
 
 import numpy as np
 

@@ -1,4 +1,9 @@
-"""Removing training points: exact for squared loss, and to order 1/n for logistic regression."""
+"""Removing training points: exact for squared loss, and to order 1/n for logistic regression.
+
+The influence function keeps the curvature of all data; the Newton step takes that
+of the data that remain. Both are compared with fitting again without the points,
+in relation to how far the parameters move then.
+"""
 
 import numpy as np
 from scipy.special import expit
