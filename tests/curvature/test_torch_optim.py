@@ -370,3 +370,11 @@ def test_trains_a_small_net():
         loss(torch.randperm(64, generator=generator)[:16]).backward()
         optimizer.step()
     assert loss(everything).item() < start / 10
+
+
+def test_found_from_the_subpackage():
+    from theorylab import curvature
+
+    assert curvature.torch_optim.MFAC is MFAC
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        curvature.other

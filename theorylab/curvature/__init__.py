@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from ._cost import Cost, Tally
 from ._fisher import fisher_inverse
 from ._influence import glm_rows, influence, leave_one_out, remove_points
@@ -25,3 +28,9 @@ __all__ = [
     "obs_saliency",
     "remove_points",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "torch_optim":  # imports torch, hence on demand only
+        return importlib.import_module(f"{__name__}.torch_optim")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,11 +10,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .._lib.checks import check_choice, check_int, check_real
 from ._sliding import SlidingFisherInverse
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError(
+        "theorylab.curvature.torch_optim needs PyTorch: pip install theorylab[torch]"
+    ) from error
 
 __all__ = ["MFAC"]
 
