@@ -300,19 +300,23 @@ class TestKinds:
         move = np.linalg.lstsq(G[:, few], G[:, ~few] @ w[~few])[0]
         np.testing.assert_allclose(cv.obs_prune(huge, w, mask=few).weights[few], w[few] + move, rtol=1e-9)
 
-    def test_same_bits_for_one_and_two_threads(self):
+    @pytest.mark.parametrize(("m", "d", "blocks"), [(40, 12000, None), (300, 700, None), (60, 3000, 50)])
+    def test_same_bits_for_one_and_two_threads(self, m, d, blocks):
         import numba
         from threadpoolctl import threadpool_limits
 
-        G, w, lam = problem(40, 12000, 0.1)
-        results = []
-        before = numba.get_num_threads()
+        G, w, lam = problem(m, d, 0.1)
+        before, results = numba.get_num_threads(), []
         for n in (1, 2):
             numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
             with threadpool_limits(n):
-                results.append(cv.obs_prune(cv.fisher_inverse(G, lam), w, sparsity=0.7))
+                inv = cv.fisher_inverse(G, lam, blocks=blocks)
+                for update in ("joint", "independent"):
+                    results.append(cv.obs_prune(inv, w, sparsity=0.7, update=update))
         numba.set_num_threads(before)
-        np.testing.assert_array_equal(results[0].weights, results[1].weights)
+        for one, two in zip(results[:2], results[2:]):
+            np.testing.assert_array_equal(one.weights, two.weights)
+            assert one.predicted_increase == two.predicted_increase
 
     def test_torch_tensors_in_and_out(self):
         torch = pytest.importorskip("torch")
@@ -323,6 +327,12 @@ class TestKinds:
         assert result.mask.dtype == torch.bool
         expected = cv.obs_prune(cv.fisher_inverse(G, lam), w.astype(np.float32), sparsity=0.5)
         np.testing.assert_array_equal(result.weights.numpy(), expected.weights)
+        np.testing.assert_array_equal(result.saliency.numpy(), expected.saliency)
+        saliency = cv.obs_saliency(cv.fisher_inverse(G, lam), tensor)
+        np.testing.assert_array_equal(saliency.numpy(), expected.saliency)
+        gradual = cv.obs_prune_gradual(lambda w, mask, m, rng: torch.from_numpy(G), tensor, 0.5, 2)
+        assert gradual.weights.dtype == torch.float32
+        assert int(gradual.mask.sum()) == 10
 
 
 class TestGreedy:

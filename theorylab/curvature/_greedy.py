@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from .._lib.jit import jit
+from ._parallel import serial_blas
 
 __all__ = ["MAX_BLOCK", "greedy_set"]
 
@@ -70,7 +71,8 @@ def greedy_set(
     index, key = [], []
     for start, G in blocks:
         alive = np.flatnonzero(live[start : start + G.shape[1]])
-        inverse = dense_inverse(G[:, alive], damping)
+        with serial_blas():
+            inverse = dense_inverse(G[:, alive], damping)
         order, increase = eliminate(inverse, w[start + alive], min(n, alive.size))
         index.append(start + alive[order])
         key.append(np.maximum.accumulate(increase))

@@ -18,6 +18,7 @@ from .._lib.checks import as_float_array, check_choice, check_shape
 from ._exchange import from_torch, like
 from ._fisher import fisher_inverse
 from ._inverse import FisherInverse
+from ._parallel import serial_blas, times
 
 __all__ = ["glm_rows", "influence", "leave_one_out", "remove_points"]
 
@@ -71,7 +72,7 @@ def glm_rows(
     check_shape(target, (n,), "y", f"to match X of shape {features.shape}")
     coefficients = as_float_array(from_torch(theta), "theta", ndim=1, dtype=np.float64)
     check_shape(coefficients, (p,), "theta", f"to match X of shape {features.shape}")
-    eta = features @ coefficients
+    eta = times(features, coefficients)
     if family == "gaussian":
         return like(features.copy(), X), like((eta - target)[:, None] * features, X)
     outside = (target < 0) | (target > 1)
@@ -134,7 +135,7 @@ def influence(inv: FisherInverse, g_test: ArrayLike, G_train: ArrayLike) -> Any:
     train = as_float_array(from_torch(G_train), "G_train", ndim=2)
     check_shape(train, (len(train), inv.d), "G_train", f"to match the inverse of shape ({inv.d}, {inv.d})")
     # Training gradients lie in the span of the rows as a rule: the refinement removes the error there.
-    return like(train @ inv.solve(test, refine=1) / inv.norm, g_test)
+    return like(times(train, inv.solve(test, refine=1)) / inv.norm, g_test)
 
 
 def remove_points(
@@ -224,9 +225,11 @@ def remove_points(
     weights = np.zeros((n, S.size))
     weights[S, np.arange(S.size)] = 1.0
     inverse_rows = np.asarray(inv.solve_rows(weights))
-    if method == "newton":
-        c = cho_solve(cho_factor(np.eye(S.size) - H[S] @ inverse_rows / n), c)
-    return like(start + inverse_rows @ c / n, theta)
+    with serial_blas():
+        if method == "newton":
+            c = cho_solve(cho_factor(np.eye(S.size) - H[S] @ inverse_rows / n), c)
+        step = inverse_rows @ c / n
+    return like(start + step, theta)
 
 
 def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: float) -> Any:

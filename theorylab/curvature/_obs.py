@@ -52,7 +52,7 @@ class OBSResult:
     path: tuple[OBSResult, ...] = ()
 
 
-def obs_saliency(inv: FisherInverse, w: ArrayLike) -> Float:
+def obs_saliency(inv: FisherInverse, w: ArrayLike) -> Any:
     """Compute how much the loss grows when each weight is removed alone.
 
     Parameters
@@ -93,7 +93,7 @@ def obs_saliency(inv: FisherInverse, w: ArrayLike) -> Float:
     array([0.5, 2.5])
     """
     weights = accept_weights(w, inv.d)
-    return _saliency(weights, _diagonal(inv))
+    return like(_saliency(weights, _diagonal(inv)), w, cast=False)
 
 
 def obs_prune(
@@ -217,7 +217,7 @@ def obs_prune(
     else:
         delta, increase = independent_update(operator, weights, keep, g, diagonal)
     new = np.where(keep, weights + delta, 0.0)
-    return OBSResult(like(new, w), like(keep, w, cast=False), saliency, increase)
+    return OBSResult(like(new, w), like(keep, w, cast=False), like(saliency, w, cast=False), increase)
 
 
 def accept_weights(w: ArrayLike, d: int | None = None) -> Float:

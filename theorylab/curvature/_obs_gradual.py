@@ -112,6 +112,7 @@ def obs_prune_gradual(
             keep, saliency = result.mask, result.saliency
             weights = result.weights.astype(np.float64, copy=False)
             total += result.predicted_increase
-        path.append(OBSResult(like(weights, w), like(keep, w, cast=False), saliency, total))
+        found = (like(x, w, cast=False) for x in (keep, saliency))
+        path.append(OBSResult(like(weights, w), *found, total))
     last = path[-1]
     return OBSResult(last.weights, last.mask, last.saliency, total, tuple(path))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from ._inverse import FisherInverse
+from ._parallel import serial_blas, times
 from ._rows import Rows
 
 __all__ = ["column_blocks", "independent_update", "joint_update", "row_share"]
@@ -40,8 +41,8 @@ def independent_update(
     t = np.where(keep, 0.0, -(w + step) / diagonal)
     delta = step + np.asarray(inv.solve(t))
     delta[~keep] = -w[~keep]
-    increase = 0.5 * float(delta @ np.asarray(inv.forward() @ delta))
-    return delta, increase + (0.0 if g is None else float(g @ delta))
+    increase = 0.5 * float(times(delta, np.asarray(inv.forward() @ delta)))
+    return delta, increase + (0.0 if g is None else float(times(g, delta)))
 
 
 def joint_update(inv: FisherInverse, w: Float, keep: Mask, g: Float | None) -> tuple[Float, float]:
@@ -54,7 +55,8 @@ def joint_update(inv: FisherInverse, w: Float, keep: Mask, g: Float | None) -> t
         few = np.count_nonzero(keep[a:b]) <= inv.m and share.min(initial=1.0) > 1e-152
         solve = _joint_primal if few else _joint_dual
         part = None if g is None else g[a:b]
-        increase += solve(rows, share, inv.damping, w[a:b], keep[a:b], part, delta[a:b])
+        with serial_blas():
+            increase += solve(rows, share, inv.damping, w[a:b], keep[a:b], part, delta[a:b])
     return delta, increase
 
 
