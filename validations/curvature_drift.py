@@ -25,7 +25,7 @@ def backward_error(inv):
 
 
 def window_errors(slides, rng, m, d, decades=0.0):
-    """Return the backward error after each number of slides, the mean of twenty looks at the half before it."""
+    """Return the backward error for each number of slides: the mean of twenty looks at the half before it."""
     inv = cv.SlidingFisherInverse(d, m, LAM, dtype="float64")
     inv.extend(rng.standard_normal((m, d)))
     looks = [np.linspace(T // 2, T, 20).astype(int) for T in slides]

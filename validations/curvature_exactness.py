@@ -7,7 +7,16 @@ damping; the product by coefficients of the rows does not know it.
 """
 
 import numpy as np
-from _curvature import U32, U64, digit_gradients, gaussian_rows, kappa, relative, row_products, solve_in_60_digits
+from _curvature import (
+    U32,
+    U64,
+    digit_gradients,
+    gaussian_rows,
+    kappa,
+    relative,
+    row_products,
+    solve_in_60_digits,
+)
 
 from theorylab import curvature as cv
 from theorylab.validation import Claim, Exact, Within, grid, main
@@ -58,7 +67,7 @@ breakdown = Claim(
     id="curvature.float32-breakdown",
     statement="In float32 the published recursion applied to a stored row g has a relative error of "
     "u (1 + |g|^2 / (N lam)), within a factor of 10, over nine decades of the damping.",
-    source="rounding error analysis of (x - G^T K^-1 G x) / lam; the default of the published code is lam = 1e-5",
+    source="rounding error of (x - G^T K^-1 G x) / lam; the published code has lam = 1e-5 by default",
     criterion=Within(abs=1.0),  # of log10(error / law)
     quick=grid(rows=["Gaussian", "digits"], damping=DAMPINGS, replicates=8),
     full=grid(rows=["Gaussian", "digits"], damping=DAMPINGS, replicates=50),
@@ -129,7 +138,9 @@ def draw(ax, result):
     lam = result.axis("damping")
     for rows, color in (("Gaussian", "C0"), ("digits", "C1")):
         result.errorbar(ax, rows=rows, fmt="o", color=color, label=f"by coefficients of the rows, {rows}")
-        result.errorbar(ax, branch="woodbury_in_float32", rows=rows, color="0.6", fmt="s" if color == "C0" else "^")
+        result.errorbar(
+            ax, branch="woodbury_in_float32", rows=rows, color="0.6", fmt="s" if color == "C0" else "^"
+        )
     for norm2, rows in ((2000, "Gaussian"), (12, "digits")):
         ax.plot(lam, U32 * (1 + norm2 / (64 * lam)), "--", color="0.4", lw=1)
         ax.annotate(f"$u|g|^2/N\\lambda$, {rows}", (lam[-3], U32 * norm2 / (64 * lam[-3])), rotation=0,

@@ -69,7 +69,8 @@ invariants = Claim(
     source="M-FAC section 3.1 for elements and diagonal; the others follow from the same factor",
     criterion=Exact(abs=100.0),  # in units of u kappa
     quick=grid(quantity=QUANTITIES, shape=["8 x 20", "20 x 8", "14 x 14"], damping=[1e-5, 1e-1]),
-    full=grid(quantity=QUANTITIES, shape=["8 x 20", "20 x 8", "30 x 30"], damping=[1e-5, 1e-3, 1e-1], replicates=5),
+    full=grid(quantity=QUANTITIES, shape=["8 x 20", "20 x 8", "30 x 30"], damping=[1e-5, 1e-3, 1e-1],
+              replicates=5),
 )  # fmt: skip
 
 
