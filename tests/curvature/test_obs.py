@@ -311,8 +311,8 @@ class TestKinds:
             numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
             with threadpool_limits(n):
                 inv = cv.fisher_inverse(G, lam, blocks=blocks)
-                for update in ("joint", "independent"):
-                    results.append(cv.obs_prune(inv, w, sparsity=0.7, update=update))
+                updates = ("joint", "independent")
+                results += [cv.obs_prune(inv, w, sparsity=0.7, update=update) for update in updates]
         numba.set_num_threads(before)
         for one, two in zip(results[:2], results[2:]):
             np.testing.assert_array_equal(one.weights, two.weights)

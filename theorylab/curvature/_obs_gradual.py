@@ -112,7 +112,7 @@ def obs_prune_gradual(
             keep, saliency = result.mask, result.saliency
             weights = result.weights.astype(np.float64, copy=False)
             total += result.predicted_increase
-        found = (like(x, w, cast=False) for x in (keep, saliency))
-        path.append(OBSResult(like(weights, w), *found, total))
+        mask, rho = like(keep, w, cast=False), like(saliency, w, cast=False)
+        path.append(OBSResult(like(weights, w), mask, rho, total))
     last = path[-1]
     return OBSResult(last.weights, last.mask, last.saliency, total, tuple(path))
