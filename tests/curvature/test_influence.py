@@ -190,6 +190,22 @@ def test_more_parameters_than_points_at_tiny_damping():
     np.testing.assert_allclose(removed, dual(X[keep], y[keep]), rtol=0, atol=1e-4 * np.linalg.norm(theta))
 
 
+def test_single_precision_rows_at_tiny_damping():
+    """Rows and gradients rounded to float32 are parallel to that rounding: A^-1 must not amplify it."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((8, 300)), np.arange(8) % 2
+    theta = rng.standard_normal(300).astype(np.float32) / 10
+    rows, grads = (a.astype(np.float32) for a in cv.glm_rows(X, y, theta, "binomial"))
+    result = cv.remove_points(theta.astype(np.float64), rows, grads, [2, 5], 1e-9, method="influence")
+    H = rows.astype(np.float64)
+    c = np.zeros(8)
+    c[[2, 5]] = np.einsum("ij,ij->i", H, grads)[[2, 5]] / np.einsum("ij,ij->i", H, H)[[2, 5]]
+    step = H.T @ np.linalg.solve(H @ H.T + 8e-9 * np.eye(8), c)
+    np.testing.assert_allclose(result - theta, step, rtol=0, atol=1e-6 * np.linalg.norm(step))
+    alone = cv.leave_one_out(theta, rows, grads, 1e-3)
+    np.testing.assert_allclose(alone[2], cv.remove_points(theta, rows, grads, 2, 1e-3), rtol=1e-5, atol=1e-7)
+
+
 def test_logistic_newton_beats_influence_and_both_shrink():
     rng = np.random.default_rng(0)
     errors = {}

@@ -209,12 +209,12 @@ def remove_points(
     True
     """
     check_choice(method, "method", ("newton", "influence"))
-    start, H, G = _model(theta, rows, grads)
+    start, H, G, eps = _model(theta, rows, grads)
     n, p = H.shape
     S = _points(idx, n)
     if S.size == 0:
         return like(start.copy(), theta)
-    c = _coefficients(H[S], G[S])
+    c = _coefficients(H[S], G[S], eps)
     if c is None or p <= n:
         kept = H.copy()
         if method == "newton":
@@ -276,7 +276,7 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     array([[0.33333333],
            [0.33333333]])
     """
-    start, H, G = _model(theta, rows, grads)
+    start, H, G, eps = _model(theta, rows, grads)
     n, p = H.shape
     inv = fisher_inverse(H, damping, norm=n)
     # A^-1 h_i for all points; where p > n as products with stored rows, which do not cancel.
@@ -287,7 +287,7 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
         raise np.linalg.LinAlgError(
             f"the leverage of point {i} rounds to 1; raise the damping (now {inv.damping:g})"
         )
-    c = _coefficients(H, G)
+    c = _coefficients(H, G, eps)
     if c is not None:
         steps = (c / (n * left))[:, None] * Y
     else:
@@ -296,14 +296,15 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     return like(start + steps, theta)
 
 
-def _model(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike) -> tuple[Float, Float, Float]:
-    """Check parameters, rows and gradients against each other."""
-    H = as_float_array(from_torch(rows), "rows", ndim=2, dtype=np.float64)
-    G = as_float_array(from_torch(grads), "grads", ndim=2, dtype=np.float64)
+def _model(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike) -> tuple[Float, Float, Float, float]:
+    """Check parameters, rows and gradients against each other; the last is the precision they came in."""
+    arrays = [as_float_array(from_torch(x), name, ndim=2) for x, name in ((rows, "rows"), (grads, "grads"))]
+    eps = max(float(np.finfo(x.dtype).eps) for x in arrays)
+    H, G = (x.astype(np.float64, copy=False) for x in arrays)
     start = as_float_array(from_torch(theta), "theta", ndim=1, dtype=np.float64)
     check_shape(G, H.shape, "grads", "to match rows")
     check_shape(start, H.shape[1:], "theta", f"to match rows of shape {H.shape}")
-    return start, H, G
+    return start, H, G, eps
 
 
 def _points(idx: int | ArrayLike, n: int) -> NDArray[np.intp]:
@@ -327,11 +328,11 @@ def _points(idx: int | ArrayLike, n: int) -> NDArray[np.intp]:
     return points
 
 
-def _coefficients(rows: Float, grads: Float) -> Float | None:
-    """Return c with ``grads[i] = c[i] rows[i]``, or None where they are not parallel to rounding."""
+def _coefficients(rows: Float, grads: Float, eps: float) -> Float | None:
+    """Return c with ``grads[i] = c[i] rows[i]``, or None where they are not parallel up to `eps`."""
     size = np.einsum("ij,ij->i", rows, rows)
     c = np.divide(np.einsum("ij,ij->i", rows, grads), size, out=np.zeros_like(size), where=size > 0)
     off = np.abs(grads - c[:, None] * rows).max(axis=1, initial=0.0)
-    # Rows and gradients are each x_i times a scalar, rounded once; what was float32 goes the general way.
-    slack = 16 * rows.shape[1] * np.finfo(float).eps
+    # Rows and gradients are each x_i times a scalar, rounded once; the second term is the rounding of c.
+    slack = 8 * eps + 16 * rows.shape[1] * np.finfo(np.float64).eps
     return c if np.all(off <= slack * np.abs(grads).max(axis=1, initial=0.0)) else None
