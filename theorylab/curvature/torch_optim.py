@@ -18,9 +18,8 @@ from ._sliding import SlidingFisherInverse
 try:
     import torch
 except ImportError as error:
-    raise ImportError(
-        "theorylab.curvature.torch_optim needs PyTorch: pip install theorylab[torch]"
-    ) from error
+    message = "theorylab.curvature.torch_optim needs PyTorch: pip install theorylab[torch]"
+    raise ImportError(message, name="torch") from error
 
 __all__ = ["MFAC"]
 
