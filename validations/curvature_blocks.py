@@ -56,7 +56,8 @@ def joint_update(rng):
 
 
 @blocks.control(
-    "the published update ignores how removed weights interact, so it cannot use the larger blocks"
+    "the published update ignores how removed weights interact, so it cannot use the larger blocks",
+    grid=grid(joint={"against": [592, 16]}, replicates=22),
 )
 def published_update(rng):
     increase = losses(rng, "independent")
