@@ -63,7 +63,7 @@ def refuse_singular(kappa: float, damping: float) -> LinAlgError:
 
 def cholesky(gram: Array, ridge: Array, damping: float) -> Factor:
     """Factor ``K = diag(ridge) + gram``, m^3/3 flops."""
-    K = np.array(gram, dtype=np.float64, order="F")
+    K = np.array(gram.T, dtype=np.float64, order="F")
     K[np.diag_indices_from(K)] += ridge
     if K.shape[0] == 0:
         return Factor(K)
@@ -90,6 +90,8 @@ class Factor:
         """Return ``K^-1 B``, 2 m^2 flops a column."""
         if B.size == 0:
             return B.astype(np.float64)
+        if B.ndim == 2 and B.shape[1] == 1:
+            return self.solve(B[:, 0])[:, None]
         ordered = np.ascontiguousarray(B, dtype=np.float64) if self.order is None else B[self.order]
         if B.ndim == 1:
             Y: Array = forward_substitute(self.L.T, ordered)

@@ -16,6 +16,7 @@ import numpy as np
 from .._lib.jit import REASSOC, jit
 
 __all__ = [
+    "add_gram",
     "add_rows",
     "append_row",
     "back_substitute",
@@ -91,26 +92,35 @@ def row_dots(S: Any, start: int, stop: int, tile: int, x: Any, acc: Any) -> None
 
 
 @jit(fastmath=REASSOC)
-def _dot4x2(a: Any, b: Any, c: Any, d: Any, x: Any, z: Any) -> Any:
-    s0 = s1 = s2 = s3 = r0 = r1 = r2 = r3 = 0.0
+def _dot8x2(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, x: Any, z: Any) -> Any:
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    r0 = r1 = r2 = r3 = r4 = r5 = r6 = r7 = 0.0
     for j in range(x.size):
         v, w = x[j], z[j]
         s0 += a[j] * v
         s1 += b[j] * v
         s2 += c[j] * v
         s3 += d[j] * v
+        s4 += e[j] * v
+        s5 += f[j] * v
+        s6 += g[j] * v
+        s7 += h[j] * v
         r0 += a[j] * w
         r1 += b[j] * w
         r2 += c[j] * w
         r3 += d[j] * w
-    return s0, s1, s2, s3, r0, r1, r2, r3
+        r4 += e[j] * w
+        r5 += f[j] * w
+        r6 += g[j] * w
+        r7 += h[j] * w
+    return (s0, s1, s2, s3, s4, s5, s6, s7), (r0, r1, r2, r3, r4, r5, r6, r7)
 
 
 @jit(fastmath=REASSOC)
 def row_dots_pair(S: Any, start: int, stop: int, tile: int, x: Any, z: Any, acc: Any) -> None:
     """Add ``S[:, start:stop] @ [x, z]`` to the columns of `acc` in one read of S."""
     m = S.shape[0]
-    four = m - m % 4
+    eight = m - m % 8
     buffer = np.empty((2, tile))
     for t in range(start, stop, tile):
         e = min(stop, t + tile)
@@ -118,19 +128,86 @@ def row_dots_pair(S: Any, start: int, stop: int, tile: int, x: Any, z: Any, acc:
         for j in range(e - t):
             v[j] = x[t - start + j]
             w[j] = z[t - start + j]
-        for i in range(0, four, 4):
-            s = _dot4x2(S[i, t:e], S[i + 1, t:e], S[i + 2, t:e], S[i + 3, t:e], v, w)
-            acc[i, 0] += s[0]
-            acc[i + 1, 0] += s[1]
-            acc[i + 2, 0] += s[2]
-            acc[i + 3, 0] += s[3]
-            acc[i, 1] += s[4]
-            acc[i + 1, 1] += s[5]
-            acc[i + 2, 1] += s[6]
-            acc[i + 3, 1] += s[7]
-        for i in range(four, m):
+        for i in range(0, eight, 8):
+            s, r = _dot8x2(
+                S[i, t:e],
+                S[i + 1, t:e],
+                S[i + 2, t:e],
+                S[i + 3, t:e],
+                S[i + 4, t:e],
+                S[i + 5, t:e],
+                S[i + 6, t:e],
+                S[i + 7, t:e],
+                v,
+                w,
+            )
+            for k in range(8):
+                acc[i + k, 0] += s[k]
+                acc[i + k, 1] += r[k]
+        for i in range(eight, m):
             acc[i, 0] += _dot1(S[i, t:e], v)
             acc[i, 1] += _dot1(S[i, t:e], w)
+
+
+@jit(fastmath=REASSOC)
+def _dot4x4(a0: Any, a1: Any, a2: Any, a3: Any, b0: Any, b1: Any, b2: Any, b3: Any) -> Any:
+    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = 0.0
+    s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = 0.0
+    for k in range(a0.size):
+        x0, x1, x2, x3 = a0[k], a1[k], a2[k], a3[k]
+        y0, y1, y2, y3 = np.float64(b0[k]), np.float64(b1[k]), np.float64(b2[k]), np.float64(b3[k])
+        s00 += x0 * y0
+        s01 += x0 * y1
+        s02 += x0 * y2
+        s03 += x0 * y3
+        s10 += x1 * y0
+        s11 += x1 * y1
+        s12 += x1 * y2
+        s13 += x1 * y3
+        s20 += x2 * y0
+        s21 += x2 * y1
+        s22 += x2 * y2
+        s23 += x2 * y3
+        s30 += x3 * y0
+        s31 += x3 * y1
+        s32 += x3 * y2
+        s33 += x3 * y3
+    return s00, s01, s02, s03, s10, s11, s12, s13, s20, s21, s22, s23, s30, s31, s32, s33
+
+
+@jit
+def add_gram(S: Any, start: int, stop: int, tile: int, C: Any) -> None:
+    """Add the lower triangle of ``S S^T`` over the columns ``start:stop`` to `C`, in blocks of 4 x 4 rows.
+
+    Sixteen sums stay in registers; float32 rows are widened on the way, so that
+    nothing is written but the blocks. Beyond the last row that row is repeated
+    and the result dropped.
+    """
+    m = S.shape[0]
+    last = m - 1
+    A = np.empty((4, tile))
+    for t in range(start, stop, tile):
+        e = min(stop, t + tile)
+        w = e - t
+        for i in range(0, m, 4):
+            for p in range(4):
+                row, wide = S[min(i + p, last), t:e], A[p, :w]
+                for k in range(w):
+                    wide[k] = row[k]
+            for j in range(0, i + 1, 4):
+                block = _dot4x4(
+                    A[0, :w],
+                    A[1, :w],
+                    A[2, :w],
+                    A[3, :w],
+                    S[j, t:e],
+                    S[min(j + 1, last), t:e],
+                    S[min(j + 2, last), t:e],
+                    S[min(j + 3, last), t:e],
+                )
+                for p in range(min(4, m - i)):
+                    for q in range(min(4, m - j)):
+                        C[i + p, j + q] += block[4 * p + q]
 
 
 @jit(fastmath=REASSOC)

@@ -13,7 +13,7 @@ import scipy.linalg  # noqa: F401  (its BLAS must be loaded before the controlle
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["run_pieces", "serial_blas", "times"]
+__all__ = ["ordered_sum", "run_pieces", "serial_blas", "times"]
 
 Array = NDArray[Any]
 
@@ -69,3 +69,27 @@ def run_pieces(work: Callable[[int], None], pieces: int, *, parallel: bool = Tru
         helper.join()
     if failures:
         raise failures[0]
+
+
+def ordered_sum(
+    add: Callable[[Array, int], None], pieces: int, shape: tuple[int, ...], *, parallel: bool = True
+) -> Array:
+    """Return the sum of the arrays that ``add(partial, piece)`` writes, added up in the order of the pieces.
+
+    Each thread holds one partial array and waits for its turn to add it.
+    """
+    total, turn, done = np.zeros(shape), threading.Condition(), [0]
+
+    def work(piece: int) -> None:
+        partial = np.zeros(shape)
+        try:
+            add(partial, piece)
+        finally:  # a failure lets the others pass too
+            with turn:
+                turn.wait_for(lambda: done[0] >= piece)
+                np.add(total, partial, out=total)
+                done[0] = piece + 1
+                turn.notify_all()
+
+    run_pieces(work, pieces, parallel=parallel)
+    return total

@@ -18,11 +18,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas
 
 from ._cost import Cost
-from ._kernels import add_rows, combine_rows, combine_rows_exactly, row_dots, row_dots_pair, subtract_rows
-from ._parallel import run_pieces, serial_blas
+from ._kernels import (
+    add_gram,
+    add_rows,
+    combine_rows,
+    combine_rows_exactly,
+    row_dots,
+    row_dots_pair,
+    subtract_rows,
+)
+from ._parallel import ordered_sum, run_pieces, serial_blas
 from ._storage import widen
 
 __all__ = ["Rows"]
@@ -33,6 +40,10 @@ Array = NDArray[Any]
 _GROUPS = 64
 #: Tiles a sweep of rows in memory: long runs for the prefetcher, and a vector for the second-level cache.
 _SWEEP = 4
+#: Columns of a tile of the Gram: four rows in float64 lie in the first-level cache, all rows in the second.
+_GRAM_TILE = 1536
+#: The Gram is a sum of at most this many parts; each thread holds one of them at a time.
+_GRAM_GROUPS = 16
 #: Below this many entries threads cost more than they save.
 _PARALLEL = 1 << 18
 
@@ -350,26 +361,26 @@ class Rows:
 
     def gram(self, keep: Array | None = None) -> Array:
         """Return ``G G^T`` in float64, over the columns where `keep` is true if it is given."""
-        m, width = self.m, self._wide()
+        m, width = self.m, min(_GRAM_TILE, self.d if self.in_memory else self.tile)
         self._count("gram", m * m * self.d)
-        total = np.zeros((m, m), order="F")
+        group = max(1, -(-self.d // (width * _GRAM_GROUPS))) * width
 
-        def work(g: int, start: int, stop: int) -> None:
-            nonlocal total
-            buffer = np.empty((m, width))
+        def add(partial: Array, start: int, stop: int) -> None:
+            if self.direct and self.shrink is None and keep is None:
+                add_gram(self.source, self.lo + start, self.lo + stop, width, partial)
+                return
             for t, e in self._tiles(start, stop, width):
-                tile = self.read64(t, e, buffer)
+                tile = self._whole(t, e) if self.shrink is None else self.read64(t, e)
                 if keep is not None:
                     tile = tile[:, keep[t:e]]
-                if tile.shape[1] != width:
-                    tile = np.ascontiguousarray(tile)
-                if tile.size:
-                    total = blas.dsyrk(1.0, tile.T, beta=1.0, c=total, trans=1, lower=1, overwrite_c=1)
+                add_gram(np.ascontiguousarray(tile), 0, tile.shape[1], width, partial)
 
-        with serial_blas():
-            group = self._group()
-            for g in range(-(-self.d // group)):
-                work(g, g * group, min(self.d, (g + 1) * group))
+        total = ordered_sum(
+            lambda partial, g: add(partial, g * group, min(self.d, (g + 1) * group)),
+            -(-self.d // group),
+            (m, m),
+            parallel=self.in_memory and m * self.d >= _PARALLEL,
+        )
         for i in range(m):
             total[i, i + 1 :] = total[i + 1 :, i]
         return total
