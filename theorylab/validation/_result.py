@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +20,32 @@ from ._grid import Cell, Grid
 from ._store import CellResult
 from ._verdict import Judgement, Verdict
 
-__all__ = ["BranchResult", "CellError", "Result"]
+__all__ = ["BranchResult", "CellError", "Result", "explain"]
 
 Floats = NDArray[np.float64]
+
+
+def explain(error: BaseException, script: Path | None) -> str:
+    """Return the exception's text and the line of the script where it arose."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if script and Path(f.filename) == script]
+    if frames:
+        text += f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})"
+    return text
+
+
+def check_prediction(prediction: Any) -> Any:
+    """Return a prediction as None, a float, an interval ``(low, high)`` or a law; refuse NaN and the rest."""
+    if prediction is None or isinstance(prediction, str) or callable(prediction):
+        return prediction
+    if hasattr(prediction, "cdf"):
+        return prediction
+    numbers = np.asarray(prediction)
+    if numbers.dtype.kind not in "fiub" or (numbers.size != 1 and numbers.shape != (2,)):
+        raise TypeError(f"expected a number, an interval (low, high) or a law, got {prediction!r}")
+    if np.isnan(numbers).any():
+        raise ValueError(f"the prediction is {prediction!r}")
+    return tuple(map(float, numbers)) if numbers.shape == (2,) else float(numbers.item())
 
 
 @dataclass(frozen=True)
@@ -34,9 +58,10 @@ class CellError:
     text: str
 
     def __str__(self) -> str:
-        where = ", ".join(f"{axis}={value}" for axis, value in self.cell.items()) or "the only cell"
-        replicate = "" if self.replicate is None else f", replicate {self.replicate}"
-        return f"{self.branch} at {where}{replicate}: {self.text}"
+        where = ", ".join(f"{axis}={value}" for axis, value in self.cell.items())
+        if self.replicate is not None:
+            where = f"{where or 'the only cell'}, replicate {self.replicate}"
+        return f"{self.branch}{' at ' * bool(where)}{where}: {self.text}"
 
 
 class BranchResult:
@@ -53,10 +78,15 @@ class BranchResult:
         self._predictions: list[Any] = []
         self.judgement: Judgement | None = None
 
-    def judge(self, claim: Claim) -> None:
-        """Predict and judge; exceptions are the caller's."""
+    def predict(self, claim: Claim) -> Iterator[Cell]:
+        """Predict cell after cell, each yielded before; exceptions are the caller's."""
+        for cell in self.grid.points:
+            yield cell
+            self._predictions.append(check_prediction(claim.prediction(cell, self.name)))
+
+    def judge(self) -> None:
+        """Judge what was predicted; exceptions are the caller's."""
         points = self.grid.points
-        self._predictions = [claim.prediction(cell, self.name) for cell in points]
         self.judgement = self._criterion.judge(
             Points(
                 points,
@@ -91,7 +121,13 @@ class BranchResult:
 
     def axis(self, name: str) -> NDArray[Any]:
         """Return the values on one axis."""
-        return np.array(self.grid.axis(name))
+        values = self.grid.axis(name)
+        if all(isinstance(value, (bool, int, float, str)) for value in values):
+            return np.array(values)
+        out = np.empty(len(values), dtype=object)
+        for k, value in enumerate(values):
+            out[k] = value
+        return out
 
     @cached_property
     def prediction(self) -> NDArray[Any]:
@@ -176,13 +212,16 @@ class Result:
             result = BranchResult(
                 branch, claim.grid(scale, branch), claim.criterion_of(branch), claim.level, cells[branch]
             )
+            cell: Cell = {}
+            doing = "predicting"
             try:
-                result.judge(claim)
-            except Exception as error:
-                where = error.__traceback__.tb_next if error.__traceback__ else None
-                name = where.tb_frame.f_code.co_name if where else ""
-                text = f"{type(error).__name__}: {error} (while judging{', in ' + name if name else ''})"
-                self.errors.append(CellError(branch, {}, None, text))
+                for cell in result.predict(claim):  # noqa: B007
+                    pass
+                cell, doing = {}, "judging"
+                result.judge()
+            except (Exception, SystemExit) as error:
+                text = f"{explain(error, claim.script)} while {doing}"
+                self.errors.append(CellError(branch, cell, None, text))
             else:
                 self.branches[branch] = result
         self._cells = cells
