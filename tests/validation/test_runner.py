@@ -307,3 +307,71 @@ def test_a_wrong_dask_address_is_one_sentence(tmp_path, address, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# Scripts that misbehave -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["claim.main()", "from theorylab.validation import main; main()"])
+def test_a_script_without_guard_runs_in_workers_and_under_the_command(tmp_path, ending):
+    script = write_mean(tmp_path)
+    text = script.read_text()
+    script.write_text(text[: text.index("if __name__")] + ending + "\n")
+    for command in ([str(script)], ["-m", "theorylab", "run", str(script)]):
+        done = subprocess.run(
+            [sys.executable, *command, "--workers", "2", "--json"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["verdict"] == "CONFIRMED"
+        assert "Traceback" not in done.stderr
+
+
+def test_a_script_that_simulates_on_import_is_told(tmp_path):
+    script = write_mean(tmp_path)
+    script.write_text(script.read_text().replace("if __name__", "claim.run()\nif __name__"))
+    done = run_command("run", script, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "a script simulates nothing while it is imported" in done.stderr
+
+
+def test_leaving_python_in_a_script_or_a_measurement_is_an_error_of_its_own(tmp_path):
+    leaves = tmp_path / "leaves.py"
+    leaves.write_text("raise SystemExit(0)\n")
+    empty = tmp_path / "empty.py"
+    empty.write_text("")
+    quits = write_mean(tmp_path, "quits.py", before="raise SystemExit(0)", id="demo.quits")
+    good = write_mean(tmp_path)
+    for workers in ("1", "2"):
+        done = run_command(
+            "run", leaves, empty, quits, good, good, "--workers", workers, "--json", cwd=tmp_path
+        )
+        verdicts = {line["id"]: line["verdict"] for line in map(json.loads, done.stdout.splitlines())}
+        assert verdicts == {"demo.quits": "ERROR", "demo.mean": "CONFIRMED"}
+        assert done.returncode == 1
+        assert "leaves.py: SystemExit: 0" in done.stderr
+        assert "empty.py declares no claim" in done.stderr
+        assert "declared twice" not in done.stderr
+
+
+def test_two_claims_with_one_id_are_told_and_two_names_for_one_claim_are_fine(tmp_path):
+    script = write_mean(tmp_path)
+    text = script.read_text().replace("claim.main()", "from theorylab.validation import main; main()")
+    script.write_text(text.replace("if __name__", "same = claim\nif __name__"))
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    script.write_text(text.replace("if __name__", "import copy\ntwin = copy.copy(claim)\nif __name__"))
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the id 'demo.mean' is declared twice" in done.stderr
+    assert "1 of 1 claims: 1 confirmed" in done.stdout
+
+
+def test_a_prediction_that_raises_is_told_with_its_cell_and_line(tmp_path):
+    script = write_mean(tmp_path)
+    script.write_text(script.read_text().replace("return a / 2", "return 1 / (a - 2)"))
+    result = load(script).run()
+    assert str(result.errors[0]).startswith("claim at a=2.0: ZeroDivisionError: ")
+    assert "(demo_mean.py, line " in str(result.errors[0])
+    assert "in half) while predicting" in str(result.errors[0])

@@ -14,7 +14,17 @@ from types import ModuleType
 
 from ._claim import Claim
 
-__all__ = ["Collection", "LoadError", "builtin_scripts", "claims_of", "collect", "load_script", "select"]
+__all__ = [
+    "Collection",
+    "LoadError",
+    "builtin_scripts",
+    "claims_of",
+    "collect",
+    "load_script",
+    "loading",
+    "repeated",
+    "select",
+]
 
 
 class LoadError(RuntimeError):
@@ -31,6 +41,12 @@ class Collection:
 
 _lock = threading.RLock()
 _loaded: dict[Path, tuple[int, ModuleType]] = {}
+_depth = 0
+
+
+def loading() -> bool:
+    """Tell whether a script is being imported for its claims, so that it must not run them now."""
+    return _depth > 0
 
 
 def load_script(path: Path) -> ModuleType:
@@ -44,6 +60,7 @@ def load_script(path: Path) -> ModuleType:
 
 
 def _load(path: Path) -> ModuleType:
+    global _depth
     stamp = path.stat().st_mtime_ns
     if path in _loaded and _loaded[path][0] == stamp:
         return _loaded[path][1]
@@ -54,11 +71,14 @@ def _load(path: Path) -> ModuleType:
         raise LoadError(f"{path} is not a Python script")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _depth += 1
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise LoadError(f"cannot load {path}: {type(error).__name__}: {error}") from error
+    finally:
+        _depth -= 1
     _loaded[path] = (stamp, module)
     return module
 
@@ -105,18 +125,29 @@ def collect(scripts: Iterable[Path]) -> Collection:
     """Load scripts and gather their claims; a broken script does not stop the others."""
     claims: list[Claim] = []
     broken: list[str] = []
-    for script in scripts:
+    for script in dict.fromkeys(script.resolve() for script in scripts):
         try:
-            claims.extend(claims_of(load_script(script)))
+            found = claims_of(load_script(script))
         except (LoadError, OSError) as error:
             broken.append(str(error))
+            continue
+        if not found:
+            broken.append(f"{script} declares no claim at its module level")
+        claims.extend(found)
     by_id: dict[str, Claim] = {}
     for claim in claims:
-        if claim.id in by_id:
-            other = by_id[claim.id].script
-            broken.append(f"the id {claim.id!r} is declared twice, in {other} and {claim.script}; rename one")
         by_id.setdefault(claim.id, claim)
-    return Collection(list(by_id.values()), broken)
+    return Collection(list(by_id.values()), [*broken, *repeated(claims)])
+
+
+def repeated(claims: Iterable[Claim]) -> list[str]:
+    """Return one sentence for each claim whose id was taken before it."""
+    first: dict[str, Claim] = {}
+    return [
+        f"the id {claim.id!r} is declared twice, in {first[claim.id].script} and {claim.script}; rename one"
+        for claim in claims
+        if first.setdefault(claim.id, claim) is not claim
+    ]
 
 
 def select(claims: Sequence[Claim], patterns: Sequence[str]) -> list[Claim]:
