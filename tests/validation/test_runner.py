@@ -93,6 +93,37 @@ def test_an_edited_helper_module_changes_the_key(tmp_path):
     assert source_digest(script) != before
 
 
+def test_an_edited_helper_package_changes_the_key(tmp_path):
+    from theorylab.validation._digest import source_digest
+
+    script = write_mean(tmp_path, before="import demo_package.inner")
+    package = tmp_path / "demo_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("import _demo_helper\n")
+    digests = [source_digest(script)]
+    for path in (package / "inner.py", tmp_path / "_demo_helper.py"):
+        path.write_text("x = 1\n")
+        digests.append(source_digest(script))
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_each_script_sees_the_modules_beside_it(tmp_path, workers):
+    scripts = []
+    for folder, factor in (("one", 1), ("two", 3)):
+        place = tmp_path / folder
+        (place / "package").mkdir(parents=True)
+        for module in ("_same.py", "common.py", "package/__init__.py"):
+            (place / module).write_text(f"FACTOR = {factor}\n")
+        # Some are imported with the script, others when the measurement runs.
+        code = "from _same import FACTOR as f; import package; assert f == FACTOR == package.FACTOR"
+        script = write_mean(place, before=f"{code}; assert f == {factor}", id=f"demo.{folder}")
+        script.write_text("from common import FACTOR\n" + script.read_text())
+        scripts.append(script)
+    done = run_command("run", *scripts, "--workers", workers, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_raising_cell_is_an_error_with_its_text_and_the_others_still_run(tmp_path):
     good = write_mean(tmp_path, "good.py", id="demo.good")
     bad = write_mean(

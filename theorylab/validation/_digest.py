@@ -41,7 +41,7 @@ def _subpackage_files(name: str) -> tuple[Path, ...]:
 
 
 def _dependencies(script: Path) -> set[Path]:
-    """Return the script, the modules beside it that it imports, and the files of the solvers it imports."""
+    """Return the script, with the modules beside it and the files of the solvers that it imports."""
     found: set[Path] = set()
     todo = [script, *_subpackage_files("_lib")]
     while todo:
@@ -56,9 +56,10 @@ def _dependencies(script: Path) -> set[Path]:
                 if subpackage and subpackage not in _NOT_SCIENCE:
                     todo.extend(_subpackage_files(subpackage))
             elif not path.is_relative_to(_PACKAGE):
-                sibling = path.parent / f"{first}.py"
-                if sibling.is_file():
-                    todo.append(sibling)
+                for folder in {path.parent, script.parent}:
+                    todo.extend(sibling for sibling in [folder / f"{first}.py"] if sibling.is_file())
+                    if (folder / first / "__init__.py").is_file():
+                        todo.extend((folder / first).rglob("*.py"))
     return found
 
 

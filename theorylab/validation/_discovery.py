@@ -20,6 +20,7 @@ __all__ = [
     "builtin_scripts",
     "claims_of",
     "collect",
+    "enter",
     "load_script",
     "loading",
     "repeated",
@@ -42,6 +43,10 @@ class Collection:
 _lock = threading.RLock()
 _loaded: dict[Path, tuple[int, ModuleType]] = {}
 _depth = 0
+#: The folders of loaded scripts, the one whose modules win now, and modules of others that gave way to them.
+_folders: set[Path] = set()
+_home: Path | None = None
+_away: dict[Path | None, dict[str, ModuleType]] = {}
 
 
 def loading() -> bool:
@@ -64,7 +69,8 @@ def _load(path: Path) -> ModuleType:
     stamp = path.stat().st_mtime_ns
     if path in _loaded and _loaded[path][0] == stamp:
         return _loaded[path][1]
-    _prefer_siblings(path.parent)
+    _folders.add(path.parent)
+    enter(path)
     name = f"theorylab_script_{hashlib.sha256(str(path).encode()).hexdigest()[:10]}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -83,16 +89,40 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def _prefer_siblings(folder: Path) -> None:
-    """Let helper modules in `folder` win over equally named ones of another folder of scripts."""
-    for sibling in folder.glob("*.py"):
-        known = sys.modules.get(sibling.stem)
-        origin = getattr(known, "__file__", None)
-        if origin and Path(origin).resolve().parent != folder and sibling.stem.startswith("_"):
-            del sys.modules[sibling.stem]
-    if str(folder) in sys.path:
-        sys.path.remove(str(folder))
-    sys.path.insert(0, str(folder))
+def enter(script: Path | None) -> None:
+    """Let modules beside a loaded script win over equally named ones beside other scripts.
+
+    It is called before each piece of a script runs, since functions may import
+    when they are called.
+    """
+    global _home
+    if script is None or script.parent not in _folders or script.parent == _home:
+        return
+    with _lock:
+        _home = folder = script.parent
+        if str(folder) in sys.path:
+            sys.path.remove(str(folder))
+        sys.path.insert(0, str(folder))
+        for name in _modules_beside(folder):
+            other = _folder_of(sys.modules.get(name))
+            if other not in (None, folder) and (other in _folders or name.startswith("_")):
+                family = [n for n in sys.modules if n == name or n.startswith(name + ".")]
+                _away.setdefault(other, {}).update({n: sys.modules.pop(n) for n in family})
+        sys.modules.update(_away.pop(folder, {}))
+
+
+def _modules_beside(folder: Path) -> set[str]:
+    packages = {path.parent.name for path in folder.glob("*/__init__.py")}
+    return {path.stem for path in folder.glob("*.py")} | packages - {"theorylab"}
+
+
+def _folder_of(module: ModuleType | None) -> Path | None:
+    """Return the folder in which a module or a package was found."""
+    origin = getattr(module, "__file__", None)
+    if origin is None:
+        return None
+    file = Path(origin).resolve()
+    return file.parent.parent if file.name == "__init__.py" else file.parent
 
 
 def claims_of(module: ModuleType) -> list[Claim]:

@@ -31,7 +31,7 @@ import numpy as np
 from .._lib.rng import seed_of
 from .._lib.threads import ThreadLimit
 from ._claim import Claim
-from ._discovery import claims_of, load_script
+from ._discovery import claims_of, enter, load_script
 from ._result import explain
 from ._store import CellResult
 
@@ -66,6 +66,7 @@ def execute(claim: Claim, task: Task, limit: ThreadLimit) -> Outcome:
     cell = grid.cells[task.cell]
     address = (claim.id, task.branch, repr(sorted(cell.items())), task.replicate)
     rng = np.random.default_rng(seed_of(task.seed, *address))
+    enter(task.script)
     limit.refresh()
     start = time.perf_counter()
     try:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ._claim import CLAIM, Claim
 from ._criteria import Criterion, Points
+from ._discovery import enter
 from ._grid import Cell, Grid
 from ._store import CellResult
 from ._verdict import Judgement, Verdict
@@ -80,6 +81,7 @@ class BranchResult:
 
     def predict(self, claim: Claim) -> Iterator[Cell]:
         """Predict cell after cell, each yielded before; exceptions are the caller's."""
+        enter(claim.script)
         for cell in self.grid.points:
             yield cell
             self._predictions.append(check_prediction(claim.prediction(cell, self.name)))
