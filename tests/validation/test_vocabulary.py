@@ -237,6 +237,7 @@ def test_missing_target_is_an_error_that_says_what_to_add():
         (lambda: FollowsLaw(0.0), ValueError, "distance must lie in"),
         (lambda: Better(by=0), ValueError, "by must lie in"),
         (lambda: Rate("m", slope=1, abs=0), ValueError, "abs must lie in"),
+        (lambda: Rate("m", slope=1, last=0), ValueError, "last must lie in"),
         (lambda: Claim("x", "s", "s", Exact(), grid()), ValueError, "id must look like"),
         (lambda: Claim("a.b", "s", "s", "Exact", grid()), TypeError, "criterion must be a Criterion"),
         (lambda: Claim("a.b", "s", "s", Exact(), [1]), TypeError, "quick must be made by grid"),

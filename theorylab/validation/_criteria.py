@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._lib.checks import check_choice, check_real
+from .._lib.checks import check_choice, check_int, check_real
 from ._grid import Cell
 from ._intervals import STATISTICS, Estimate, Statistic, clopper_pearson, dkw_band, ks_distance, t_quantile
 from ._verdict import Judgement, Row, Verdict
@@ -532,6 +532,8 @@ class Rate(Criterion):
 
     def __post_init__(self) -> None:
         check_real(self.abs, "abs", low=0, open_low=True)
+        if self.last is not None:
+            check_int(self.last, "last", low=2)
         _check_statistic(self.statistic)
 
     @property

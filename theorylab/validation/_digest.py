@@ -14,8 +14,13 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _NOT_SCIENCE = {"validation", "cli", "testing", "_validations"}
 
 
-def _imports(path: Path) -> Iterator[str]:
-    """Yield the dotted names that a file imports, relative ones resolved inside theorylab."""
+@functools.lru_cache(maxsize=4096)
+def _imports(path: Path, modified: int) -> tuple[str, ...]:
+    """Return the dotted names that a version of a file imports, relative ones resolved inside theorylab."""
+    return tuple(_names(path))
+
+
+def _names(path: Path) -> Iterator[str]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
@@ -49,7 +54,7 @@ def _dependencies(script: Path) -> set[Path]:
         if path in found:
             continue
         found.add(path)
-        for name in _imports(path):
+        for name in _imports(path, path.stat().st_mtime_ns):
             first, _, rest = name.partition(".")
             if first == "theorylab":
                 subpackage = rest.split(".")[0]
