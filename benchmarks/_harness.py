@@ -121,6 +121,8 @@ class Benchmark:
         target : str
             What the project promises, as text.
         """
+        if peer is not None and repeats < 6:
+            raise ValueError(f"the interval needs repeats >= 6 to cover the median with 95 %, got {repeats}")
         threads = threads or self.threads
         fraction = ""
         with limit_threads(threads), _torch_threads(threads):
