@@ -230,6 +230,7 @@ def test_missing_target_is_an_error_that_says_what_to_add():
         (lambda: grid(replicates=0), ValueError, "replicates must lie in"),
         (lambda: grid(a=[1], joint=dict(a=[2])), ValueError, "cannot be the name of an axis"),
         (lambda: grid(rng=[1]), ValueError, "cannot be the name of an axis"),
+        (lambda: grid(joint=dict(branch=[1])), ValueError, "cannot be the name of an axis"),
         (lambda: Within(), ValueError, "needs a tolerance"),
         (lambda: Within(rel=-1), ValueError, "rel must lie in"),
         (lambda: Within(rel=1, statistic="mode"), ValueError, "statistic must be one of"),
@@ -267,5 +268,9 @@ def test_results_explain_wrong_names():
         result.samples(a=3)
     with pytest.raises(KeyError, match="no axis 'b'"):
         result.axis("b")
+    with pytest.raises(KeyError, match="no a=3; the axis holds"):
+        make(Exact(), [0.0], cells=grid(a=[1, 2], b=[1])).run().curve(a=3)
+    with pytest.raises(KeyError, match="no axis 'z'"):
+        result.curve(z=3)
     with pytest.raises(KeyError, match="no branch 'other'"):
         result.branch("other")

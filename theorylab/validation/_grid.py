@@ -127,6 +127,7 @@ def grid(
     inner = _axes(joint or {})
     outer = _axes(axes)
     both = {name for name, _ in inner} & {name for name, _ in outer}
-    if both or "rng" in axes:
-        raise ValueError(f"{sorted(both) or ['rng']} cannot be the name of an axis here; choose another name")
+    taken = both | ({"rng", "branch"} & {name for name, _ in inner + outer})
+    if taken:
+        raise ValueError(f"{sorted(taken)} cannot be the name of an axis here; choose another name")
     return Grid(outer, inner, int(replicates))

@@ -159,7 +159,7 @@ class BranchResult:
         """Return the pooled samples of one point of the grid."""
         return self.pooled[self._find(cell, self.grid.points)]
 
-    def extras(self, name: str, **cell: Any) -> list[NDArray[Any]]:
+    def extras(self, name: str, /, **cell: Any) -> list[NDArray[Any]]:
         """Return an extra array of one simulated cell, one for each replicate."""
         return [c.extras[name] for c in self._cells[self._find(cell, self.grid.cells)]]
 
@@ -169,7 +169,10 @@ class BranchResult:
         free = [name for name in axes if name not in fixed]
         if len(free) != 1:
             raise KeyError(f"fix all axes but one to get a curve; free are {free}")
-        index = tuple(slice(None) if n == free[0] else list(self.grid.axis(n)).index(fixed[n]) for n in axes)
+        for name, value in fixed.items():
+            if value not in self.grid.axis(name):
+                raise KeyError(f"no {name}={value!r}; the axis holds {self.grid.axis(name)}")
+        index = tuple(slice(None) if n == free[0] else self.grid.axis(n).index(fixed[n]) for n in axes)
         shown = self._shown[index]
         return self.axis(free[0]), shown[:, 0], shown[:, 1], shown[:, 2]
 
@@ -311,7 +314,7 @@ class Result:
         """Return the pooled samples of one point of the grid."""
         return self.branch(branch).samples(**cell)
 
-    def extras(self, name: str, branch: str | None = None, **cell: Any) -> list[NDArray[Any]]:
+    def extras(self, name: str, /, branch: str | None = None, **cell: Any) -> list[NDArray[Any]]:
         """Return an extra array of one simulated cell, one for each replicate."""
         return self.branch(branch).extras(name, **cell)
 
