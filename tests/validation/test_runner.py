@@ -232,6 +232,40 @@ def test_kill_minus_nine_loses_only_cells_in_flight(tmp_path):
     assert not list(tmp_path.glob(".theorylab/**/.writing-*"))
 
 
+def _is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # Where nobody reaps orphans they stay as zombies.
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(state.stdout.strip()) and not state.stdout.startswith("Z")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_workers_end_with_a_killed_parent(tmp_path):
+    # Both are in the middle of cells that take longer than the test waits.
+    script = write_mean(tmp_path, before=(
+        "import os, pathlib, time; pathlib.Path(f'pid-{os.getpid()}').touch(); "
+        "time.sleep(30 if a == 1.0 else 0)"
+    ))  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "theorylab", "run", str(script), "--workers", "2"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.time() + 60
+    while len(found := list(tmp_path.glob("pid-*"))) < 2 and time.time() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    workers = [int(path.name.partition("-")[2]) for path in found]
+    assert len(workers) == 2
+    deadline = time.time() + 15
+    while any(map(_is_alive, workers)) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not any(map(_is_alive, workers))
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_says_what_is_known(tmp_path, workers):
     fast = write_mean(tmp_path, "fast.py", id="demo.fast")
