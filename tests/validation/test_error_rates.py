@@ -141,6 +141,14 @@ def test_follows_law_of_ranks():
     assert rates(FollowsLaw(0.05), draw(16), [law])[1] > 0.99
 
 
+def test_follows_law_with_atoms():
+    # Half the mass at zero, given as a distribution function alone.
+    mixed = lambda x: np.where(x < 0, 0.0, stats.norm.cdf(x))  # noqa: E731
+    draw = lambda shift: lambda rng: [np.maximum(rng.standard_normal(4000) + shift, 0.0)]  # noqa: E731
+    assert rates(FollowsLaw(0.05), draw(0.0), [mixed])[0] > 0.99
+    assert rates(FollowsLaw(0.05), draw(0.3), [mixed])[1] > 0.99
+
+
 def test_better_at_the_edge():
     def draw(ratios, n=8):
         def once(rng):

@@ -102,14 +102,16 @@ def ks_distance(samples: Floats, law: Any) -> float:
     ----------
     samples : ndarray, shape (n,)
     law : callable or object with ``cdf``
-        Where it has ``pmf`` too, the distribution function jumps by it.
+        The distribution function, right-continuous; it may jump.
     """
     x = np.sort(samples)
     n = x.size
     cdf = getattr(law, "cdf", law)
     right = np.asarray(cdf(x), dtype=np.float64)
-    pmf = getattr(law, "pmf", None)
-    left = right - np.asarray(pmf(x), dtype=np.float64) if pmf is not None else right
+    # The limit from the left: smaller by the mass of an atom, the same without one.
+    left = np.asarray(cdf(np.nextafter(x, -np.inf)), dtype=np.float64)
+    if right.shape != x.shape or not np.isfinite(left + right).all():
+        raise ValueError("a law needs a distribution function of arrays, with values in [0, 1]")
     above = np.searchsorted(x, x, side="right") / n - right
     below = left - np.searchsorted(x, x, side="left") / n
     return float(max(above.max(), below.max()))
