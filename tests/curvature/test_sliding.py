@@ -276,5 +276,3 @@ def test_another_damping_is_another_window():
     assert relative(inv @ np.ones(12), np.linalg.solve(dense(G[2:6], LAM), np.ones(12))) < 1e-12
     with pytest.raises(ValueError, match="damping is relative"):
         cv.SlidingFisherInverse(3, 2, 1.0).with_damping(("relative", 0.1))
-
-
