@@ -46,7 +46,6 @@ drift = Claim(
     criterion=Rate("slides", slope=0.0, abs=0.1),
     quick=grid(replicates=8, joint={"slides": SLIDES}),
     full=grid(replicates=32, joint={"slides": SLIDES}),
-    headline=True,
 )
 
 

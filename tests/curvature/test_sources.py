@@ -133,6 +133,19 @@ def test_one_and_two_threads_give_the_same_bits(two_threads, options, kind):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_window_gives_the_same_bits_with_one_and_two_threads(two_threads):
+    G, x = rows(20, 32_768, dtype=np.float32), np.linspace(-1, 1, 32_768)
+    results = []
+    for threads in (1, 2):
+        numba.set_num_threads(threads)
+        with threadpoolctl.threadpool_limits(threads):
+            inv = cv.SlidingFisherInverse(32_768, 16, LAM, tile=256)
+            inv.extend(G[:18])
+            results.append([inv.update_solve(G[18]), inv.update_solve(G[19], x), inv.diagonal()])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_an_exception_in_a_piece_reaches_the_caller(two_threads):
     numba.set_num_threads(2)
     from theorylab.curvature._parallel import run_pieces

@@ -116,6 +116,21 @@ def test_missing_results_are_named_and_nothing_is_written(world, tmp_path):
     assert check_report(claims, tmp_path / "empty", tmp_path / "no.md")
 
 
+def test_results_of_other_code_are_refused(world):
+    claims, store, report = world
+    script = claims[0].script
+    script.write_text(script.read_text() + "\n# edited\n")
+    assert check_report(claims, store, report) == [
+        "the stored result of demo.mean is of other code; run `theorylab run demo.mean` again"
+    ]
+
+
+def test_a_block_without_end_is_told(world):
+    claims, store, report = world
+    report.write_text(report.read_text().replace("<!-- /claims:demo -->", ""))
+    assert "lacks the line" in write_report(claims, store, report)[0]
+
+
 def test_a_report_is_begun_where_there_is_none(world, tmp_path):
     claims, store, _ = world
     fresh = tmp_path / "away" / "paper_repro.md"

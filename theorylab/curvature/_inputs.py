@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._lib.backend import is_torch
+from .._lib.backend import is_cupy, is_torch
 from .._lib.checks import as_float_array, check_real
 from ._storage import widen
 
@@ -32,6 +32,8 @@ def _from_torch(x: Any, name: str) -> tuple[Array, bool]:
 
 def accept_rows(G: Any, *, bfloat16: bool, copy: bool) -> tuple[Any, bool, bool]:
     """Return the source of the rows, whether it holds bfloat16, and whether it came from torch."""
+    if is_cupy(G):
+        raise TypeError("G is a CuPy array, expected rows on the CPU; pass cupy.asnumpy(G)")
     torch_input = is_torch(G)
     if torch_input:
         G, half = _from_torch(G, "G")

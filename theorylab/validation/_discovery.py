@@ -127,15 +127,20 @@ def _folder_of(module: ModuleType | None) -> Path | None:
 
 def claims_of(module: ModuleType) -> list[Claim]:
     """Return the claims that stand at the module level of a script, in their order."""
+    script = Path(str(module.__file__)).resolve()
     found: list[Claim] = []
     for value in vars(module).values():
-        if (
-            isinstance(value, Claim)
-            and value not in found
-            and value.script == Path(str(module.__file__)).resolve()
-        ):
-            found.append(value)
+        if isinstance(value, Claim) and value not in found:
+            if value.script is not None and _is_helper_of(value.script, script):
+                value.script = script  # a function beside the script made it; workers load the script
+            if value.script == script:
+                found.append(value)
     return found
+
+
+def _is_helper_of(module: Path, script: Path) -> bool:
+    """Tell whether a file is a helper module beside the script, which declares no claims of its own."""
+    return module.parent == script.parent and module != script and module.name.startswith("_")
 
 
 def builtin_scripts() -> list[Path]:

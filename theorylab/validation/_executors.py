@@ -298,7 +298,12 @@ def _dask_window(client: Any, queue: Iterator[Task], window: int, suspects: list
             flying[client.submit(execute_elsewhere, task, pure=False)] = task
         if not flying:
             return
-        for future in _finished(client, list(flying)):
+        done = _finished(client, list(flying))
+        if not done:
+            for task in [*flying.values(), *queue]:
+                yield Outcome(task, None, f"the dask cluster has had no worker for {_PATIENCE} seconds")
+            return
+        for future in done:
             task = flying.pop(future)
             try:
                 outcome = future.result(timeout=_PATIENCE)
@@ -311,19 +316,13 @@ def _dask_window(client: Any, queue: Iterator[Task], window: int, suspects: list
 
 
 #: Seconds without any worker after which a cluster counts as gone.
-_PATIENCE = 120
+_PATIENCE = 60
 #: Seconds between two looks at the states of the futures, which are kept locally.
 _POLL = 0.01
 
 
 def _finished(client: Any, futures: list[Any]) -> list[Any]:
-    """Wait for some future to end, and return those that have.
-
-    Raises
-    ------
-    OSError
-        Where the cluster has lost all its workers for good.
-    """
+    """Wait for some future to end, and return those that have; none where all workers are gone for good."""
     last_worker = next_look = time.monotonic()
     while True:
         # A result whose worker died is "lost" until it is computed again: it is not done.
@@ -337,4 +336,4 @@ def _finished(client: Any, futures: list[Any]) -> list[Any]:
             if client.nthreads():
                 last_worker = now
         if now > last_worker + _PATIENCE:
-            raise OSError(f"the dask cluster has had no worker for {_PATIENCE} seconds")
+            return []

@@ -15,6 +15,7 @@ from typing import Any
 
 from ._claim import Claim
 from ._criteria import Exact
+from ._digest import source_digest
 from ._present import format_cell, format_number, format_percent, format_predicted
 from ._result import Result
 from ._store import read_json, write_whole
@@ -74,12 +75,16 @@ def summary(result: Result) -> dict[str, Any]:
 
 
 def _load(claims: Sequence[Claim], store: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return the newest stored verdicts and the ids of claims that have none."""
+    """Return the newest stored verdicts, and a sentence for each claim that has none of the present code."""
     found, missing = {}, []
     for claim in claims:
         stored = read_json(store / claim.id / "latest.json")
         if stored is None:
-            missing.append(claim.id)
+            missing.append(f"no stored result for {claim.id}; run `theorylab run {claim.id}` first")
+        elif stored.get("source_digest") != source_digest(claim.script):
+            missing.append(
+                f"the stored result of {claim.id} is of other code; run `theorylab run {claim.id}` again"
+            )
         else:
             found[claim.id] = stored
     return found, missing
@@ -99,10 +104,8 @@ def _measured(claim: Claim, stored: Mapping[str, Any]) -> tuple[str, str]:
         return row["predicted"], "depends on the machine"
     if isinstance(claim.criterion, Exact):
         # The digits of a rounding error differ between processors; that it is small does not.
-        within = "within" if row["verdict"] == "CONFIRMED" else "beyond"
-        return row[
-            "predicted"
-        ], f"all cells {within} the tolerance" if within == "within" else "beyond the tolerance"
+        inside = row["verdict"] == "CONFIRMED"
+        return row["predicted"], "all cells within the tolerance" if inside else "beyond the tolerance"
     numbers = [format_number(math.nan if row[k] is None else row[k]) for k in ("estimate", "low", "high")]
     where = f" at {row['cell']}" if row["cell"] else ""
     return row["predicted"], f"{numbers[0]} [{numbers[1]}, {numbers[2]}]{where}"
@@ -166,11 +169,13 @@ def write_report(claims: Sequence[Claim], store: Path, target: Path, figures: st
     """
     stored, missing = _load(claims, store)
     if missing:
-        return [f"no stored result for {claim}; run `theorylab run {claim}` first" for claim in missing]
+        return missing
     text = target.read_text(encoding="utf-8") if target.exists() else "# What holds, paper by paper\n"
     for system, members in _by_system(claims).items():
         new = f"<!-- claims:{system} -->\n{block(system, members, stored, figures)}<!-- /claims:{system} -->"
-        if f"<!-- claims:{system} -->" not in text:
+        if not any(m["system"] == system for m in _BLOCK.finditer(text)):
+            if f"<!-- claims:{system} -->" in text:
+                return [f"{target} lacks the line <!-- /claims:{system} --> that ends the block of {system}"]
             text += f"\n## {system}\n\n{new}\n"
         else:
             text = _BLOCK.sub(lambda m, s=system, n=new: n if m["system"] == s else m[0], text)  # type: ignore[misc]
@@ -244,7 +249,7 @@ def check_report(claims: Sequence[Claim], store: Path, target: Path, figures: st
     differ between processors.
     """
     stored, missing = _load(claims, store)
-    drift = [f"no stored result for {claim}; run `theorylab run {claim}` first" for claim in missing]
+    drift = list(missing)
     if not target.exists():
         return [*drift, f"{target} does not exist; write it with `theorylab report`"]
     blocks = {m["system"]: m["body"] for m in _BLOCK.finditer(target.read_text(encoding="utf-8"))}
