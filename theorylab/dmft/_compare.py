@@ -80,7 +80,7 @@ def compare(
     >>> from theorylab.dmft import *
     >>> net, task = QuadraticNetwork(float("inf"), 1.0, 1.0), PolynomialTask(nu=2.0)
     >>> theory = dmft_solve(net, task, 0.1, 10, 0.5, n_samples=500, rng=0)
-    >>> networks = simulate_moments(net, task, 0.1, 10, 60, 0.5, n_seeds=8, rng=1)
+    >>> networks = simulate_moments(net, task, 0.1, 10, 150, 0.5, n_seeds=8, rng=1)
     >>> compare(theory, networks).passes
     True
     """
