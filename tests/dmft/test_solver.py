@@ -65,10 +65,13 @@ def test_two_neurons_against_stored_curves(sampler):
 
 @pytest.mark.parametrize("sampler", ["cholesky", "recursion"])
 def test_infinite_width_against_stored_curves(sampler):
-    """Means of four solutions; the spread of one is at most 0.0007 (test) and 2 % (train)."""
+    """Means of four solutions; tolerance: 3 spreads of one, measured over 12 seeds of either sampler."""
     r = dmft_solve(QuadraticNetwork(np.inf, 1.0, 1.0), TASK, 0.1, 40, 0.5, rng=5, sampler=sampler)
     at = [5, 10, 20, 39]
-    np.testing.assert_allclose(r.train_loss[at], [0.0591, 0.0280, 0.0110, 0.0037], rtol=0.06)
+    assert np.all(
+        np.abs(r.train_loss[at] - [0.0591, 0.0280, 0.0110, 0.0037])
+        < 3 * np.array([4.6e-4, 3.5e-4, 2.7e-4, 1.5e-4])
+    )
     np.testing.assert_allclose(r.test_loss[at], [0.2413, 0.2276, 0.2170, 0.2100], atol=3 * 0.0007)
 
 

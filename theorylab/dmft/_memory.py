@@ -27,7 +27,7 @@ def solver_bytes(
         per_sample += n_steps * (n_steps + 1) // 2  # Psi
     work = n_samples * (3 * size * n_steps + 4 * n_steps + 64)  # paths, forces, residuals, rows in flight
     if sampler == "recursion":
-        work += 3 * n_samples * n_samples
+        work += 8 * n_samples * size
     order = 6 * (n_steps * size) ** 2 + (8 * n_steps * n_steps if bulk else 0)
     return per_sample * n_samples * dtype.itemsize + 8 * (work + order)
 

@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 DROP = 1e-6
 #: Directions that a low-discrepancy set covers; later ones carry little variance.
 LOW_DISCREPANCY = 16
+#: Rounds of signs, shuffle and cosine transform that make a random orthogonal map.
+ROUNDS = 3
 
 
 def quantile_directions(n: int) -> Array:
@@ -189,34 +191,40 @@ class CholeskyPaths:
 class RecursionPaths:
     """Paths from the weight equation itself; nothing is factorised after t = 0.
 
-    The noise ``xi(t) = eta g(t)`` with a random orthogonal map eta over the
-    samples has the sample covariance of the forces by construction.
+    The noise ``xi(t) = eta g(t)`` with one random orthogonal map eta over the
+    samples has the sample covariance of the forces by construction. The map is
+    three rounds of random signs and a cosine transform: ``S log S`` operations, no matrix.
     """
 
     def __init__(self, basis: Basis, size: int, nu: float, step: float) -> None:
         self.start = CholeskyPaths(basis, size)
         self.basis, self.size, self.nu, self.step = basis, size, nu, step
-        n = basis.n
-        self.eta = np.linalg.qr(basis.rng.standard_normal((n, n)))[0]
+        self.signs = basis.rng.choice([-1.0, 1.0], size=(ROUNDS, basis.n, 1))
+        self.shuffles = [basis.rng.permutation(basis.n) for _ in range(ROUNDS)]
+        self.fence = np.empty((basis.n, 0))
         self.smallest = math.inf
 
     def draw(self, t: int, row: Array, m: Array) -> Array:
         """Return chi(0); later times come from :meth:`march`."""
         chi = self.start.draw(t, row, m)
         self.smallest = self.start.smallest
-        self._separate()
+        # The noise is to be orthogonal to the powers of u and to the initial paths, where they are few.
+        fence = self.basis.everything()
+        if 2 * fence.shape[1] < self.basis.n:
+            self.fence = fence
         return chi
 
-    def _separate(self) -> None:
-        """Make the noise orthogonal to the powers of u and to the initial paths, keeping its size."""
-        basis = self.basis
-        fence = basis.everything()
-        n = basis.n
-        if 2 * fence.shape[1] < n:
-            self.eta = self.eta - fence @ (fence.T @ self.eta) / n
-            self.eta *= math.sqrt(n / (n - fence.shape[1]))
+    def noise(self, force: Array) -> Array:
+        """Return ``eta g`` for forces of shape (S, K)."""
+        from scipy.fft import dct
+
+        n, x = self.basis.n, force
+        for signs, shuffle in zip(self.signs, self.shuffles):
+            x = dct(signs * x[shuffle], axis=0, norm="ortho")
+        x = x - self.fence @ (self.fence.T @ x) / n
+        return np.asarray(x * math.sqrt(n / (n - self.fence.shape[1])))
 
     def march(self, chi: Array, memory: Array, force: Array, rho: Array) -> Array:
         """Return chi(t+1) from chi(t), ``sum_s Rg(t,s) chi(s)``, the forces g(t) and rho(t)."""
-        noise = self.eta @ force / math.sqrt(self.nu)
-        return chi - self.step * (noise + memory + self.basis.u[:, None] * rho)
+        xi = self.noise(force) / math.sqrt(self.nu)
+        return chi - self.step * (xi + memory + self.basis.u[:, None] * rho)

@@ -117,7 +117,7 @@ def dmft_solve(
         estimates the error.
     sampler : {"cholesky", "recursion"}
         How paths are drawn: by factorising the covariance (least noise) or from
-        the weight equation with a fixed random matrix of size S x S.
+        the weight equation with a fixed random orthogonal map of the samples.
 
     Returns
     -------
