@@ -21,39 +21,34 @@ BLOCK = 32
 
 
 @jit(fastmath=REASSOC)
-def bulk_rows(
-    lo: int, hi: int, t: int, c_eps: float, response: Any, correlation: Any, delta: Any,
-    psi: Any, offsets: Any, v_row: Any, z_row: Any,
-) -> None:  # fmt: skip
-    """Fill row t of Psi, of V and of Z, eqs. (5) and (6), for the samples lo..hi-1."""
-    right = np.zeros(t + 1)
-    kick = np.zeros(t)
+def psi_rows(
+    lo: int, hi: int, t: int, c_eps: float, response: Any, delta: Any, psi: Any, offsets: Any, out: Any
+) -> None:
+    """Fill row t of Psi, eq. (5), for the samples lo..hi-1, in the packed triangle and in `out`."""
     for n in range(lo, hi):
-        row = psi[n, offsets[t] : offsets[t] + t + 1]
-        for s in range(t):
-            row[s] = 0.0
+        row = out[n]
+        row[:] = 0.0
         row[t] = 1.0
         for tau in range(t):
-            weight = -c_eps * response[t, tau] * delta[n, tau]
+            weight = -c_eps * response[tau] * delta[n, tau]
             past = psi[n, offsets[tau] : offsets[tau] + tau + 1]
             for s in range(tau + 1):
                 row[s] += weight * past[s]
-        right[:] = 0.0
-        kick[:] = 0.0
-        for j in range(t + 1):
-            weight = np.float64(row[j])
-            for s in range(t + 1):
-                right[s] += weight * correlation[j, s]
-            for tau in range(j):
-                kick[tau] += weight * response[j, tau]
+        kept = psi[n, offsets[t] : offsets[t] + t + 1]
+        for s in range(t + 1):
+            kept[s] = row[s]
+
+
+@jit(fastmath=REASSOC)
+def v_rows(lo: int, hi: int, t: int, right: Any, psi: Any, offsets: Any, v_row: Any) -> None:
+    """Fill row t of V = Psi C_b Psi^T, where `right` holds row t of Psi C_b."""
+    for n in range(lo, hi):
         for s in range(t + 1):
             past = psi[n, offsets[s] : offsets[s] + s + 1]
             total = 0.0
             for j in range(s + 1):
-                total += past[j] * right[j]
+                total += past[j] * right[n, j]
             v_row[n, s] = total
-        for tau in range(t):
-            z_row[n, tau] = -2.0 * c_eps * kick[tau] * v_row[n, tau]
 
 
 @jit(fastmath=REASSOC)

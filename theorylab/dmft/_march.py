@@ -171,15 +171,23 @@ class March:
         return True
 
     def _bulk(self, t: int, pool: ThreadPoolExecutor | None) -> None:
-        """Row t of Psi, V and Z."""
+        """Row t of Psi, V and Z; products with the shared matrices go to BLAS."""
+        c_eps, seen = self.c * self.rows.eps_bulk, slice(0, t + 1)
+        row, response = np.empty((self.n, t + 1)), self.Rb[t].copy()
 
-        def block(lo: int, hi: int, _: int) -> None:
-            _kernels.bulk_rows(
-                lo, hi, t, self.c * self.rows.eps_bulk, self.Rb, self.Cb, self.delta,
-                self.psi, self.psi_offsets, self.v_row, self.z_row,
+        def first(lo: int, hi: int, _: int) -> None:
+            _kernels.psi_rows(
+                lo, hi, t, c_eps, response, self.delta, self.psi, self.psi_offsets, row
             )  # fmt: skip
 
-        _kernels.over_blocks(block, self.n, pool)
+        _kernels.over_blocks(first, self.n, pool)
+        right = row @ self.Cb[seen, seen]
+
+        def second(lo: int, hi: int, _: int) -> None:
+            _kernels.v_rows(lo, hi, t, right, self.psi, self.psi_offsets, self.v_row)
+
+        _kernels.over_blocks(second, self.n, pool)
+        self.z_row[:, :t] = -2.0 * c_eps * (row @ self.Rb[seen, :t]) * self.v_row[:, :t]
 
     def _far_tangents(self, t: int, slope: Array, bend: Array, pull: Array) -> None:
         """Derivatives by u and by chi(0), for all times."""
