@@ -128,7 +128,7 @@ def theory_row(bench):
         ours=lambda: dmft_solve(net, task, KAPPA, STEPS, 0.5, rng=0),
         peer=ensemble,
         peer_name="torch, D = 160",
-        repeats=5,
+        repeats=7,
         accuracy=(theory_error, scatter / math.sqrt(needed)),
         target=f">= 30 x for {needed} networks",
     )
@@ -145,7 +145,7 @@ def main():
         ours=lambda: simulate(pair, task, KAPPA, STEPS, 400, [0.3, -0.4], n_seeds=8, rng=0),
         peer=lambda: torch_pair(400, 2.0, 1.0, 0.5, [0.3, -0.4], 8, rng),
         peer_name="torch autograd, no test loss",
-        repeats=5,
+        repeats=7,
     )
     data, epochs = modular_dataset(97, 0.5, rng=0), 10
     for name, peer in (("torch, embeddings", torch_modular), ("torch, one-hot", torch_modular_one_hot)):
@@ -155,7 +155,7 @@ def main():
                 ours=lambda: train_modular(data, 500, epochs, weight_decay=5.0, log_every=epochs, rng=0),
                 peer=lambda peer=peer: peer(data, 500, epochs),
                 peer_name=name,
-                repeats=5,
+                repeats=7,
                 threads=threads,
                 work=("sgemm", 3 * 2.0 * data.train.size * 97 * 500 * epochs),
                 target=">= 1.5",
@@ -168,7 +168,7 @@ def main():
         ours=lambda: perp_grad(params, grads),
         peer=lambda: torch_perp(torch_params, torch_grads),
         peer_name="torch",
-        repeats=5,
+        repeats=7,
     )
     bench.finish()
 
