@@ -1,0 +1,398 @@
+r"""Compiled log-tails of generalised chi-squared laws by a steepest-descent contour.
+
+Everything is relative to the point c where the contour crosses the real axis:
+with ``t = c zeta``, ``u_i = 1 - 2 w_i c``, ``y_i = 2 w_i c / u_i`` and
+``beta_i = B_i c / u_i^2`` (and d = zeta - 1),
+
+    K(t) - t x = [K(c) - c x] + phi(zeta),
+    phi = sum_i [ -(k_i/2) log(1 - y_i d) + beta_i d / (1 - y_i d) ] - c x d + sigma^2 c^2 (zeta^2 - 1) / 2,
+    tail = exp(K(c) - c x) / pi  *  Im int exp(phi) dzeta / zeta,
+
+for the lower tail if c < 0 and for the upper tail if c > 0. No quantity scales
+with t, so no depth overflows, and c x is only ever subtracted once.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .._lib.jit import REASSOC, jit
+
+_LANES = 8
+_MAX_HALVINGS = 12
+_EPS = 2.220446049250313e-16
+
+# Columns of a row of diagnostics.
+LOG_TAIL, ERROR, NODES, CONVERGED, CROSSING, CHERNOFF, LOG_PDF = range(7)
+N_COLUMNS = 7
+
+
+@jit(fastmath=REASSOC)
+def _relative_cumulants(w, k, b, sigma, t):
+    """Return t K', t^2 K'', t^3 K''' at t."""
+    a1 = a2 = a3 = 0.0
+    for i in range(w.size):
+        v = 2.0 * w[i] * t
+        inverse = 1.0 / (1.0 - v)
+        y = v * inverse
+        beta = b[i] * t * inverse * inverse
+        a1 += 0.5 * k[i] * y + beta
+        a2 += (0.5 * k[i] * y + 2.0 * beta) * y
+        a3 += (k[i] * y + 6.0 * beta) * y * y
+    gauss = (sigma * t) ** 2
+    return a1 + gauss, a2 + gauss, a3
+
+
+@jit
+def _exponent(w, k, b, sigma, t, x):
+    """Return K(t) - t x by compensated summation, and the rounding error to expect of it."""
+    total = -t * x
+    size = abs(total)
+    carry = 0.0
+    for i in range(w.size + 1):
+        if i < w.size:
+            v = 2.0 * w[i] * t
+            term = -0.5 * k[i] * math.log1p(-v) + b[i] * t / (1.0 - v)
+        else:
+            term = 0.5 * (sigma * t) ** 2
+        size += abs(term)
+        new = total + term
+        if abs(total) >= abs(term):
+            carry += (total - new) + term
+        else:
+            carry += (term - new) + total
+        total = new
+    return total + carry, _EPS * size
+
+
+@jit
+def _reach(w, sign):
+    """Return how far the strip of convergence extends from 0 on one side: 1 / (2 max(sign w)), or inf."""
+    largest = 0.0
+    for i in range(w.size):
+        largest = max(largest, sign * w[i])
+    return 0.5 / largest if largest > 0.0 else math.inf
+
+
+@jit
+def _near(w, k, b, sigma, sign):
+    """Return a point so near to the pole at 0 that the contour should not come nearer."""
+    variance = sigma * sigma
+    for i in range(w.size):
+        variance += 2.0 * k[i] * w[i] * w[i] + 4.0 * w[i] * b[i]
+    return sign * min(1.0 / math.sqrt(variance), 0.5 * _reach(w, sign))
+
+
+@jit
+def _saddle(w, k, b, sigma, x, sign, start, tolerance):
+    """Solve K'(t) = x for t between `start` and the end of the strip on the side of `sign`.
+
+    Newton in the logarithm of |t| (of |t| / (reach - |t|) where the strip ends),
+    kept inside a bracket. Returns `start` where the solution lies nearer to 0.
+    """
+    reach = _reach(w, sign)
+    bounded = reach < math.inf
+    p = abs(start)
+    a1, a2, a3 = _relative_cumulants(w, k, b, sigma, sign * p)
+    if a1 - sign * p * x >= 0.0:
+        return sign * p
+    dof = 0.0
+    for i in range(w.size):
+        dof += k[i]
+    # In the far tails of a definite form, t K'(t) -> -dof/2 and w -> 1/(2 reach) respectively.
+    if bounded:
+        if sign * x > 0.0:
+            p = max(p, reach * (1.0 - min(1.0, 0.5 * dof / (reach * sign * x))))
+        p = min(p, reach * (1.0 - 1e-12))
+    elif sigma == 0.0 and -sign * x > 0.0:
+        p = max(p, 0.5 * dof / (-sign * x))
+    low, high = math.log(abs(start)), math.inf
+    if bounded:
+        low = math.log(abs(start) / (reach - abs(start)))
+    r = math.log(p / (reach - p)) if bounded else math.log(p)
+    for _ in range(100):
+        if bounded:
+            # e^r / (1 + e^r), without overflow.
+            p = reach / (1.0 + math.exp(-r)) if r < 35.0 else reach * (1.0 - math.exp(-r))
+            p = min(p, reach * (1.0 - 4e-16))
+        else:
+            p = math.exp(r)
+        t = sign * p
+        a1, a2, a3 = _relative_cumulants(w, k, b, sigma, t)
+        target = t * x
+        if a1 * target > 0.0:
+            step = -math.log(a1 / target) * a1 / a2
+        else:
+            step = -(a1 - target) / a2
+        if a1 < target:
+            low = r
+        else:
+            high = r
+        if bounded:
+            step /= max(1.0 - p / reach, 1e-300)
+        done = abs(step) < tolerance
+        step = min(max(step, -4.0), 8.0)
+        new = r + step
+        if not low <= new <= high:
+            new = 0.5 * (low + high) if high < math.inf else low + 4.0
+        if done or new == r:
+            r = new
+            break
+        r = new
+    p = min(reach / (1.0 + math.exp(-r)), reach * (1.0 - 4e-16)) if bounded else math.exp(r)
+    return sign * p
+
+
+@jit(fastmath=REASSOC)
+def _multiply(y, first, last, dr, di, pr, pi, turn):
+    """Multiply the factors 1 - y d of one group, or their conjugates for y > 0, and count turns of the phase.
+
+    Each factor then turns the product counter-clockwise by less than half a
+    circle, so a step from the upper to the lower half plane is a full turn.
+    """
+    n = dr.size
+    for i in range(first, last):
+        yi = y[i]
+        size = abs(yi)
+        for j in range(n):
+            fr = 1.0 - yi * dr[j]
+            fi = size * di[j]
+            qr = pr[j] * fr - pi[j] * fi
+            qi = pr[j] * fi + pi[j] * fr
+            turn[j] += 1.0 if (pi[j] >= 0.0) & (qi < 0.0) else 0.0
+            pr[j] = qr
+            pi[j] = qi
+
+
+@jit(fastmath=REASSOC)
+def _add_shifts(y, beta, dr, di, er, ei):
+    """Add sum_i beta_i d / (1 - y_i d) to the exponents."""
+    n = dr.size
+    for i in range(y.size):
+        yi = y[i]
+        bi = beta[i]
+        for j in range(n):
+            fr = 1.0 - yi * dr[j]
+            fi = -yi * di[j]
+            scale = bi / (fr * fr + fi * fi)
+            er[j] += scale * (dr[j] * fr + di[j] * fi)
+            ei[j] += scale * (di[j] * fr - dr[j] * fi)
+
+
+@jit
+def _block(k, y, beta, cx, gauss, ymax, shifted, first, stride, h, a, bend, work, out):
+    """Fill one block of nodes v = (first + stride j) h.
+
+    Row 0 of `out` receives Im(e^phi zeta'/zeta), row 1 its modulus and row 2
+    Im(e^phi zeta'), the integrand of the density.
+    """
+    dr, di, pr, pi, turn, er, ei = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
+    farthest = 0.0
+    for j in range(_LANES):
+        v = (first + stride * j) * h
+        half = math.sinh(0.5 * v)
+        dr[j] = 2.0 * bend * half * half
+        di[j] = a * math.sinh(v)
+        farthest = max(farthest, abs(dr[j]) + di[j])
+        er[j] = -cx * dr[j] + gauss * (dr[j] + 0.5 * (dr[j] * dr[j] - di[j] * di[j]))
+        ei[j] = -cx * di[j] + gauss * di[j] * (1.0 + dr[j])
+        pr[j] = 1.0
+        pi[j] = 0.0
+        turn[j] = 0.0
+    longest = int(min(200.0, 900.0 / math.log2(2.0 + ymax * farthest)))
+    n = y.size
+    start = 0
+    while start < n:
+        stop = start + 1
+        limit = min(n, start + longest)
+        positive = y[start] > 0.0
+        while stop < limit and k[stop] == k[start] and (y[stop] > 0.0) == positive:
+            stop += 1
+        _multiply(y, start, stop, dr, di, pr, pi, turn)
+        half_dof = 0.5 * k[start]
+        half_turn = -half_dof if positive else half_dof
+        for j in range(_LANES):
+            er[j] -= half_dof * (0.5 * math.log(pr[j] * pr[j] + pi[j] * pi[j]))
+            ei[j] -= half_turn * (math.atan2(pi[j], pr[j]) + 2.0 * math.pi * turn[j])
+            pr[j] = 1.0
+            pi[j] = 0.0
+            turn[j] = 0.0
+        start = stop
+    if shifted:
+        _add_shifts(y, beta, dr, di, er, ei)
+    for j in range(_LANES):
+        v = (first + stride * j) * h
+        size = math.exp(er[j])
+        fr = size * math.cos(ei[j])
+        fi = size * math.sin(ei[j])
+        gr = bend * math.sinh(v)
+        gi = a * math.cosh(v)
+        vr = fr * gr - fi * gi
+        vi = fr * gi + fi * gr
+        zr = 1.0 + dr[j]
+        zi = di[j]
+        norm = zr * zr + zi * zi
+        out[0, j] = (vi * zr - vr * zi) / norm
+        out[1, j] = math.sqrt((vr * vr + vi * vi) / norm)
+        out[2, j] = vi
+
+
+@jit
+def _shape(a2, a3, cx, definite):
+    """Choose the hyperbola zeta = 1 + i a sinh v + bend (cosh v - 1), and the first step in v.
+
+    To second order it is the path of steepest descent, whose bend is the third
+    derivative of K over six times the second. Far out it must run to the side
+    where exp(-c x d) decays, which for an indefinite form may have to be forced;
+    then it stays steep, for a Gaussian factor grows along slopes beyond 45 degrees.
+    """
+    width = min(1.0 / math.sqrt(a2), 1.0)
+    bend = a3 / (6.0 * a2)
+    slope = 2.0 if definite else 0.5
+    if not definite and cx != 0.0:
+        side = 1.0 if cx > 0.0 else -1.0
+        if bend * side <= 0.0 or abs(bend) * width < 0.02:
+            bend = side * max(abs(bend), 0.1 / width)
+    a = min(8.0 * width, 0.5 * slope / abs(bend)) if bend != 0.0 else 8.0 * width
+    return a, 2.0 * a * a * bend, 0.75 * width / a
+
+
+@jit
+def _log_tail(w, k, b, sigma, x, sign, tol, density, row, work, out):
+    """Write the log of one tail at `x` (the offset already subtracted) and its diagnostics into `row`."""
+    n = w.size
+    near = _near(w, k, b, sigma, sign)
+    c = _saddle(w, k, b, sigma, x, sign, near, 1e-6)
+    a1, a2, a3 = _relative_cumulants(w, k, b, sigma, c)
+    height, rounding = _exponent(w, k, b, sigma, c, x)
+    y = np.empty(n)
+    beta = np.empty(n)
+    ymax = 0.0
+    shifted = False
+    definite = sigma == 0.0
+    for i in range(n):
+        inverse = 1.0 / (1.0 - 2.0 * w[i] * c)
+        y[i] = 2.0 * w[i] * c * inverse
+        beta[i] = b[i] * c * inverse * inverse
+        ymax = max(ymax, abs(y[i]))
+        shifted = shifted or beta[i] != 0.0
+        definite = definite and w[i] * w[0] > 0.0
+    cx = c * x
+    gauss = (sigma * c) ** 2
+    a, bend, h = _shape(a2, a3, cx, definite)
+    # Rounding in the exponents of the nodes themselves, which no halving can remove.
+    noise = _EPS * (4.0 + 4.0 * (abs(cx) + gauss) / math.sqrt(max(a2, 1.0)))
+    goal = max(tol, noise)
+    budget = max(1024.0, 2e8 / (n + 16.0))
+    column = 2 if density else 0
+    total = 0.0
+    size = 0.0
+    value = 0.0
+    error = math.inf
+    nodes = 0
+    converged = False
+    for level in range(_MAX_HALVINGS + 1):
+        # The first level visits all nodes, each later one the midpoints between them.
+        first, stride = (0.0, 1.0) if level == 0 else (1.0, 2.0)
+        quiet = 0
+        truncated = True
+        while nodes < budget:
+            _block(k, y, beta, cx, gauss, ymax, shifted, first, stride, h, a, bend, work, out)
+            nodes += _LANES
+            for j in range(_LANES):
+                total += 0.5 * out[column, j] if first == 0.0 and j == 0 else out[column, j]
+                size += out[1, j]
+                quiet = quiet + 1 if out[1, j] < 1e-18 * abs(total) else 0
+            if quiet >= 3:
+                truncated = False
+                break
+            first += stride * _LANES
+        if truncated:
+            break
+        previous, value = value, total * h
+        if level > 0:
+            # The trapezoidal rule squares its error with each halving; 3/2 is the cautious exponent.
+            change = abs(value - previous) / abs(value) if value != 0.0 else math.inf
+            error = change * math.sqrt(change) if change < 1e-6 else change
+            if error <= goal:
+                converged = True
+                break
+        if level < _MAX_HALVINGS:
+            h *= 0.5
+    if value == 0.0:
+        value = total * h
+    if value > 0.0:
+        noise *= max(1.0, size * h / value)
+    scale = abs(c) if density else 1.0
+    log_value = height + math.log(value * scale / math.pi) if value > 0.0 else -math.inf
+    row[LOG_PDF if density else LOG_TAIL] = log_value
+    row[ERROR] = error + noise + rounding
+    row[NODES] = nodes
+    row[CONVERGED] = 1.0 if converged else 0.0
+    row[CROSSING] = c
+    row[CHERNOFF] = min(height, 0.0)
+
+
+@jit
+def _scale_of(w, sigma):
+    """Return the power of two next to the largest weight or sigma; dividing by it is exact."""
+    largest = sigma
+    for i in range(w.size):
+        largest = max(largest, abs(w[i]))
+    return 2.0 ** math.floor(math.log2(largest))
+
+
+@jit
+def log_tails(x, w, k, b, sigma, upper, tol, density):
+    """Evaluate log tails (or log densities) at each x.
+
+    Parameters
+    ----------
+    x : (P,) float64
+        Offset subtracted.
+    w, k, b : (N,) float64
+        Weights without zeros, dofs, shifts. Runs of equal dofs and equal sign of
+        the weight cost least.
+    sigma : float
+    upper : (P,) bool
+        Which tail; for a density, the side on which the contour crosses.
+    tol : float
+    density : bool
+
+    Returns
+    -------
+    (P, 7) float64
+        Columns LOG_TAIL ... LOG_PDF.
+    """
+    scale = _scale_of(w, sigma)
+    ws = w / scale
+    bs = b / scale
+    work = np.empty((7, _LANES))
+    out = np.empty((3, _LANES))
+    rows = np.zeros((x.size, N_COLUMNS))
+    for p in range(x.size):
+        sign = 1.0 if upper[p] else -1.0
+        _log_tail(ws, k, bs, sigma / scale, x[p] / scale, sign, tol, density, rows[p], work, out)
+        rows[p, CROSSING] /= scale
+        rows[p, LOG_PDF] -= math.log(scale)
+    return rows
+
+
+@jit
+def saddles(x, w, k, b, sigma, upper):
+    """Return t, K(t) - t x, t^2 K'' and the expected rounding at the exact saddlepoint of each x, on the side of its tail."""
+    scale = _scale_of(w, sigma)
+    ws = w / scale
+    bs = b / scale
+    rows = np.empty((x.size, 4))
+    for p in range(x.size):
+        sign = 1.0 if upper[p] else -1.0
+        xs = x[p] / scale
+        start = 1e-12 * _near(ws, k, bs, sigma / scale, sign)
+        t = _saddle(ws, k, bs, sigma / scale, xs, sign, start, 1e-12)
+        rows[p, 0] = t / scale
+        rows[p, 1], rows[p, 3] = _exponent(ws, k, bs, sigma / scale, t, xs)
+        rows[p, 2] = _relative_cumulants(ws, k, bs, sigma / scale, t)[1]
+    return rows
