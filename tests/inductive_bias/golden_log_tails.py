@@ -108,15 +108,22 @@ def noncentral():
 
 def pairs_tail(x, weights, sigma, upper):
     """Sum of independent exponentials of means 2 w_i, some negative, plus sigma Z, by partial fractions."""
+    if not upper:
+        return pairs_tail(-x, [-v for v in weights], sigma, True)
     w = [mp.mpf(v) for v in weights]
     x, sigma = mp.mpf(x), mp.mpf(sigma)
 
-    def above(mean, at):
+    def above(mean):
+        """P(sign E + sigma Z > x) for an exponential of the absolute mean, without 1 - p."""
         if sigma == 0:
-            return mp.exp(-at / mean) if at > 0 else mp.mpf(1)
-        normal = mp.erfc(at / (sigma * mp.sqrt(2))) / 2
-        shifted = mp.erfc((sigma / mean - at / sigma) / mp.sqrt(2)) / 2
-        return normal + mp.exp(-at / mean + sigma**2 / (2 * mean**2)) * shifted
+            if mean > 0:
+                return mp.exp(-x / mean) if x > 0 else mp.mpf(1)
+            return -mp.expm1(-x / mean) if x < 0 else mp.mpf(0)
+        normal = mp.erfc(x / (sigma * mp.sqrt(2))) / 2
+        tilt = mp.exp(-x / mean + sigma**2 / (2 * mean**2))
+        if mean > 0:
+            return normal + tilt * mp.erfc((sigma / mean - x / sigma) / mp.sqrt(2)) / 2
+        return normal - tilt * mp.erfc((x / sigma - sigma / mean) / mp.sqrt(2)) / 2
 
     total = mp.mpf(0)
     for i, wi in enumerate(w):
@@ -124,8 +131,8 @@ def pairs_tail(x, weights, sigma, upper):
         for j, wj in enumerate(w):
             if j != i:
                 factor *= wi / (wi - wj)
-        total += factor * (above(2 * wi, x) if wi > 0 else 1 - above(-2 * wi, -x))
-    return total if upper else 1 - total
+        total += factor * above(2 * wi)
+    return total
 
 
 def pairs():
