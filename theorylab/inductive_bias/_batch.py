@@ -106,7 +106,7 @@ def _fit(value: ArrayLike, name: str, w: NDArray[Any]) -> NDArray[Any]:
 
 
 @overload(generalized_chi2_logcdf)
-def _compiled(x: Any, weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
+def _compiled(x, weights, dofs, shifts, offset):  # type: ignore[no-untyped-def]
     """Let compiled code call the kernels directly."""
     if weights.ndim == 2:
 

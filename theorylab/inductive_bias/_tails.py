@@ -240,31 +240,67 @@ def _block(k, y, beta, cx, gauss, ymax, shifted, first, stride, h, a, bend, work
 
 
 @jit
-def _shape(a2, a3, cx, definite):
-    """Choose the hyperbola zeta = 1 + i a sinh v + bend (cosh v - 1), and the first step in v.
+def _shape(a2, bend, slope):
+    """Return a, the bend of the hyperbola zeta = 1 + i a sinh v + bend (cosh v - 1), and the first step in v.
 
-    To second order it is the path of steepest descent, whose bend is the third
-    derivative of K over six times the second. Far out it must run to the side
-    where exp(-c x d) decays, which for an indefinite form may have to be forced;
-    then it stays steep, for a Gaussian factor grows along slopes beyond 45 degrees.
+    `bend` is the quadratic coefficient wanted near the crossing, `slope` bounds
+    how far the path leans over in the end.
     """
     width = min(1.0 / math.sqrt(a2), 1.0)
-    bend = a3 / (6.0 * a2)
-    slope = 2.0 if definite else 0.5
-    if not definite and cx != 0.0:
-        side = 1.0 if cx > 0.0 else -1.0
-        if bend * side <= 0.0 or abs(bend) * width < 0.02:
-            bend = side * max(abs(bend), 0.1 / width)
     a = min(8.0 * width, 0.5 * slope / abs(bend)) if bend != 0.0 else 8.0 * width
     return a, 2.0 * a * a * bend, 0.75 * width / a
+
+
+@jit
+def _integrate(k, y, beta, cx, gauss, ymax, shifted, column, a, bend, h, goal, budget, work, out, found):
+    """Halve the step of the trapezoidal rule until two results agree.
+
+    `found` receives the value, its relative error, the integral of the modulus
+    and the number of nodes. Returns whether it converged.
+    """
+    total = 0.0
+    size = 0.0
+    value = 0.0
+    error = math.inf
+    nodes = 0.0
+    converged = False
+    for level in range(_MAX_HALVINGS + 1):
+        # The first level visits all nodes, each later one the midpoints between them.
+        first, stride = (0.0, 1.0) if level == 0 else (1.0, 2.0)
+        quiet = 0
+        while nodes < budget and quiet < 3:
+            _block(k, y, beta, cx, gauss, ymax, shifted, first, stride, h, a, bend, work, out)
+            nodes += _LANES
+            quiet = 0
+            for j in range(_LANES):
+                total += 0.5 * out[column, j] if first == 0.0 and j == 0 else out[column, j]
+                size += out[1, j]
+                quiet = quiet + 1 if out[1, j] < 1e-18 * abs(total) else 0
+            first += stride * _LANES
+        if quiet < 3 or not size < math.inf:
+            break
+        previous, value = value, total * h
+        if level > 0:
+            # The trapezoidal rule squares its error with each halving; 3/2 is the cautious exponent.
+            change = abs(value - previous) / abs(value) if value != 0.0 else math.inf
+            error = change * math.sqrt(change) if change < 1e-6 else change
+            if error <= goal:
+                converged = value > 0.0
+                break
+        if level < _MAX_HALVINGS:
+            h *= 0.5
+    found[0] = value
+    found[1] = error
+    found[2] = size * h
+    found[3] += nodes
+    return converged
 
 
 @jit
 def _log_tail(w, k, b, sigma, x, sign, tol, density, row, work, out):
     """Write the log of one tail at `x` (the offset already subtracted) and its diagnostics into `row`."""
     n = w.size
-    near = _near(w, k, b, sigma, sign)
-    c = _saddle(w, k, b, sigma, x, sign, near, 1e-6)
+    c = _saddle(w, k, b, sigma, x, sign, _near(w, k, b, sigma, sign), 1e-6)
     a1, a2, a3 = _relative_cumulants(w, k, b, sigma, c)
     height, rounding = _exponent(w, k, b, sigma, c, x)
     y = np.empty(n)
@@ -281,55 +317,55 @@ def _log_tail(w, k, b, sigma, x, sign, tol, density, row, work, out):
         definite = definite and w[i] * w[0] > 0.0
     cx = c * x
     gauss = (sigma * c) ** 2
-    a, bend, h = _shape(a2, a3, cx, definite)
     # Rounding in the exponents of the nodes themselves, which no halving can remove.
     noise = _EPS * (4.0 + 4.0 * (abs(cx) + gauss) / math.sqrt(max(a2, 1.0)))
     goal = max(tol, noise)
-    budget = max(1024.0, 2e8 / (n + 16.0))
     column = 2 if density else 0
-    total = 0.0
-    size = 0.0
-    value = 0.0
-    error = math.inf
-    nodes = 0
-    converged = False
-    for level in range(_MAX_HALVINGS + 1):
-        # The first level visits all nodes, each later one the midpoints between them.
-        first, stride = (0.0, 1.0) if level == 0 else (1.0, 2.0)
-        quiet = 0
-        truncated = True
-        while nodes < budget:
-            _block(k, y, beta, cx, gauss, ymax, shifted, first, stride, h, a, bend, work, out)
-            nodes += _LANES
-            for j in range(_LANES):
-                total += 0.5 * out[column, j] if first == 0.0 and j == 0 else out[column, j]
-                size += out[1, j]
-                quiet = quiet + 1 if out[1, j] < 1e-18 * abs(total) else 0
-            if quiet >= 3:
-                truncated = False
-                break
-            first += stride * _LANES
-        if truncated:
+    most = max(1024.0, min(65536.0, 2e8 / (n + 16.0)))
+    # The path of steepest descent, to second order, usually leads to where exp(-c x d) decays. For indefinite
+    # forms, and laws with very different scales, it may not, and then others are tried: the first
+    # that converges without cancellation is taken, else the one with the least error.
+    steepest = a3 / (6.0 * a2)
+    gentle = (0.1 if cx >= 0.0 else -0.1) * math.sqrt(max(a2, 1.0))
+    found = np.zeros(4)
+    value, error, converged = 0.0, math.inf, False
+    for attempt in range(9):
+        budget = min(1024.0, most)
+        slope = 0.5
+        if attempt == 0:
+            # Lean to the decaying side where that costs nothing.
+            bend = steepest if definite or abs(steepest) >= 0.2 * abs(gentle) or cx == 0.0 else gentle
+            slope = 2.0 if definite else 0.5
+        elif attempt == 1:
+            bend = steepest
+            slope = 0.5 if definite else 2.0
+        elif attempt == 2:
+            bend = gentle
+        elif attempt == 3:
+            bend, slope = 0.2 * gentle, 0.1
+        elif attempt == 4:
+            bend = -gentle
+        elif attempt == 5:
+            bend = 0.0
+        elif attempt == 6:
+            bend, slope = steepest, 0.1
+        else:
+            bend = steepest if attempt == 7 else gentle
+            budget = most
+        a, lean, h = _shape(a2, bend, slope)
+        good = _integrate(
+            k, y, beta, cx, gauss, ymax, shifted, column, a, lean, h, goal, budget, work, out, found
+        )
+        trust = found[1] + noise * max(1.0, found[2] / found[0]) if good else math.inf
+        if trust < error or (value <= 0.0 and found[0] > 0.0):
+            value, error, converged = found[0], trust if good else found[1], good
+        if good and found[2] < 100.0 * found[0]:
             break
-        previous, value = value, total * h
-        if level > 0:
-            # The trapezoidal rule squares its error with each halving; 3/2 is the cautious exponent.
-            change = abs(value - previous) / abs(value) if value != 0.0 else math.inf
-            error = change * math.sqrt(change) if change < 1e-6 else change
-            if error <= goal:
-                converged = True
-                break
-        if level < _MAX_HALVINGS:
-            h *= 0.5
-    if value == 0.0:
-        value = total * h
-    if value > 0.0:
-        noise *= max(1.0, size * h / value)
     scale = abs(c) if density else 1.0
-    log_value = height + math.log(value * scale / math.pi) if value > 0.0 else -math.inf
+    log_value = height + math.log(value * scale / math.pi) if value > 0.0 else math.nan
     row[LOG_PDF if density else LOG_TAIL] = log_value
-    row[ERROR] = error + noise + rounding
-    row[NODES] = nodes
+    row[ERROR] = error + rounding
+    row[NODES] = found[3]
     row[CONVERGED] = 1.0 if converged else 0.0
     row[CROSSING] = c
     row[CHERNOFF] = min(height, 0.0)
