@@ -1,4 +1,4 @@
-"""Random-feature attention learns permutation-invariant averages that random-feature MLPs of equal size do not."""
+"""Random-feature attention learns averages over keys that random-feature MLPs of equal size do not."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def targets(name, x, beta, signs):
 
 
 def attention_features(x, W):
-    """(1/N) sum_i relu(<W_m, x0~ xi~'>) xi~ for all heads m, without a tensor over heads and keys and features."""
+    """(1/N) sum_i relu(<W_m, x0~ xi~'>) xi~ for all heads m; no tensor over heads, keys and features."""
     ones = np.ones((*x.shape[:2], 1))
     x = np.concatenate([x, ones], axis=2)
     mixed = np.einsum("ne,mef->nmf", x[:, 0], W, optimize=True)
@@ -70,7 +70,10 @@ def errors_of(target, rng, models=("attention",), bias=0.0, n=800, n_test=1000):
 
 learns = Claim(
     id="inductive_bias.attention-learns",
-    statement="With 800 samples random-feature attention reaches a normalised error below 0.6 on both invariant targets.",
+    statement=(
+        "With 800 samples random-feature attention reaches a normalised error below 0.6 on both "
+        "invariant targets."
+    ),
     source="Fu et al., NeurIPS 2023: B(f) of averages over keys does not depend on their number",
     criterion=AtMost(0.6),
     quick=grid(target=["T1", "T2"], replicates=5),
@@ -96,18 +99,31 @@ def draw(ax, result):
     for i, name in enumerate(names):
         pairs = np.array(result.extras("pair", "not_invariant" if name == "signed" else None, target=name))
         for j, (label, colour) in enumerate((("attention", "C0"), ("MLP", "C1"))):
-            ax.plot(np.full(len(pairs), i + 0.2 * j - 0.1), pairs[:, j], "o", color=colour, label=label if i == 0 else None)
+            ax.plot(
+                np.full(len(pairs), i + 0.2 * j - 0.1),
+                pairs[:, j],
+                "o",
+                color=colour,
+                label=label if i == 0 else None,
+            )
     ax.axhline(1.0, ls=":", color="k", label="nothing learned")
-    ax.set(xticks=range(3), xticklabels=["squares of keys", "cubes of products", "signed keys\n(control)"], ylabel="normalised test error")
+    ax.set(
+        xticks=range(3),
+        xticklabels=["squares of keys", "cubes of products", "signed keys\n(control)"],
+        ylabel="normalised test error",
+    )
     ax.legend()
 
 
 comparator = Claim(
     id="inductive_bias.random-features-fail",
-    statement="With 800 samples a random-feature MLP of the same number of features learns nothing of either target.",
+    statement=(
+        "With 800 samples a random-feature MLP of the same number of features learns nothing of "
+        "either target."
+    ),
     source="Fu et al., NeurIPS 2023, comparison with random-feature MLPs",
     criterion=AtLeast(0.9),
-    quick=grid(target=["T1", "T2"], replicates=4),
+    quick=grid(target=["T1", "T2"], replicates=7),
     full=grid(target=["T1", "T2"], replicates=30),
 )
 
@@ -124,9 +140,12 @@ def linear_target(target, rng):
 
 biased = Claim(
     id="inductive_bias.attention-biased-weights",
-    statement="Weights of non-zero mean (identity added) lower the error on functions of products of query and key.",
+    statement=(
+        "Weights of non-zero mean (identity added) lower the error on a function of products of "
+        "query and key by 5 %."
+    ),
     source="Fu et al., NeurIPS 2023, biased transformers; T2, twice the identity",
-    criterion=Better(by=1.0),
+    criterion=Better(by=1.05),
     quick=grid(replicates=8),
     full=grid(replicates=40),
 )
@@ -143,9 +162,9 @@ def products(rng):
     return with_and_without("T2", rng)
 
 
-@biased.control("a function of the keys alone")
-def keys_alone(rng):
-    return with_and_without("T1", rng)
+@biased.control("a target that is not permutation-invariant")
+def signed_target(rng):
+    return with_and_without("signed", rng)
 
 
 if __name__ == "__main__":

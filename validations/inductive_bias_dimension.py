@@ -1,4 +1,4 @@
-"""How inductive bias grows: with the dimension of the data, with depth, and with the number of test points."""
+"""How inductive bias grows: with the dimension of the data, with depth, and with test points."""
 
 import numpy as np
 from _inductive_bias import posterior, rbf
@@ -19,7 +19,7 @@ def nats_in_dimension(d, rng, n=50, n_test=200):
 
 
 def log_limit(t):
-    """Log-probability when the kernel is the identity and the mean vanishes: one non-central chi-squared variable."""
+    """Log-probability for the identity kernel and mean zero: one non-central chi-squared variable."""
     n = len(t)
     return float(GeneralizedChi2([1.0 / n], dofs=n, noncentralities=[np.sum(t**2)]).logcdf(EPS))
 
@@ -27,7 +27,9 @@ def log_limit(t):
 growth = Claim(
     id="inductive_bias.dimension-growth",
     statement="I grows with the input dimension at every step.",
-    source="ICML 2023 and IJCAI 2024, qualitative; growth of I(0.01) from one dimension to the next, relative",
+    source=(
+        "ICML 2023 and IJCAI 2024, qualitative; growth of I(0.01) from one dimension to the next, relative"
+    ),
     criterion=AtLeast(0.002),
     quick=grid(replicates=8, joint=dict(step=list(range(1, len(DIMENSIONS))))),
     full=grid(replicates=60, joint=dict(step=list(range(1, len(DIMENSIONS))))),
@@ -50,18 +52,25 @@ def embedded(rng):
         mean, cov = posterior(rbf(1.0), A @ basis, np.sin(2 * A.sum(1)), B @ basis, alpha=1e-4)
         values.append(-float(gaussian_test_error(mean, cov, np.sin(2 * B.sum(1))).logcdf(EPS)))
     values = np.array(values)
-    return Samples(np.diff(values) / np.maximum(values[1:], 1e-300), values=values, limits=np.full(len(values), np.nan))
+    return Samples(
+        np.diff(values) / np.maximum(values[1:], 1e-300), values=values, limits=np.full(len(values), np.nan)
+    )
 
 
 @growth.figure
 def draw_growth(ax, result):
-    for branch, colour, label in ((None, "C0", "normal inputs"), ("embedded", "0.6", "control: embedded from d = 3")):
+    for branch, colour, label in (
+        (None, "C0", "normal inputs"),
+        ("embedded", "0.6", "control: embedded from d = 3"),
+    ):
         for i, values in enumerate(result.extras("values", branch)):
             ax.plot(DIMENSIONS, values, "o-", ms=3, color=colour, alpha=0.7, label=label if i == 0 else None)
     limit = np.mean(result.extras("limits"))
     ax.axhline(limit, ls="--", color="k", label="limit: kernel = identity")
     formula = [
-        generalization_difficulty(n_samples=50, error=EPS, intrinsic_dim=d, radius=np.sqrt(d), resolution=2.0).log_bits
+        generalization_difficulty(
+            n_samples=50, error=EPS, intrinsic_dim=d, radius=np.sqrt(d), resolution=2.0
+        ).log_bits
         for d in DIMENSIONS
     ]
     twin = ax.twinx()
@@ -74,7 +83,10 @@ def draw_growth(ax, result):
 limit = Claim(
     id="inductive_bias.dimension-limit",
     statement="In high dimension I reaches the value of independent hypotheses at every test point.",
-    source="derived here: the kernel tends to the identity, and the error to a scaled non-central chi-squared variable",
+    source=(
+        "derived here: the kernel tends to the identity, and the error to a scaled non-central chi- "
+        "squared variable"
+    ),
     criterion=Exact(abs=1e-10),
     quick=grid(d=[400], replicates=3),
     full=grid(d=[400, 1000], replicates=10),
@@ -105,8 +117,14 @@ DEEPEST = {1.5: 0.03, 2.0: 5.2e-3, 3.0: 3e-6}
 
 power = Claim(
     id="inductive_bias.power-law",
-    statement="A spectrum j^-A makes I grow like eps^(-1/(A-1)): exponentially in d at fixed smoothness, A = 1 + 2 nu / d.",
-    source="small-ball asymptotics of weighted sums; slope d/(2 nu) of log I in log 1/eps, within 3 % (8 % for A = 3)",
+    statement=(
+        "A spectrum j^-A makes I grow like eps^(-1/(A-1)): exponentially in d at fixed smoothness, "
+        "A = 1 + 2 nu / d."
+    ),
+    source=(
+        "small-ball asymptotics of weighted sums; slope d/(2 nu) of log I in log 1/eps, within 3 % "
+        "(8 % for A = 3)"
+    ),
     criterion=Exact(abs=1.0),
     quick=grid(exponent=EXPONENTS),
     full=grid(exponent=EXPONENTS),
@@ -151,7 +169,10 @@ def draw_power(ax, result):
         ax.plot(eps, nats, "o", ms=4, color=f"C{i}", label=f"w = 1/j^{a:g}")
         power_of = -1.0 / (a - 1)
         ax.plot(eps, nats[0] * (eps / eps[0]) ** power_of, "--", color=f"C{i}", label=f"slope {power_of:.3g}")
-    eps, nats = result.extras("eps", "geometric", exponent=2.0)[0], result.extras("nats", "geometric", exponent=2.0)[0]
+    eps, nats = (
+        result.extras("eps", "geometric", exponent=2.0)[0],
+        result.extras("nats", "geometric", exponent=2.0)[0],
+    )
     ax.plot(eps, nats, "-", color="0.6", label="control: w = 1/2^j")
     ax.set(xscale="log", yscale="log", xlabel="target error", ylabel="inductive bias, nats", ylim=(0.3, None))
     ax.legend(ncols=2)
@@ -213,8 +234,15 @@ def twenty_dimensions(rng):
 def draw_points(ax, result):
     for branch, colour, label in ((None, "C0", "d = 3"), ("twenty_dimensions", "0.6", "control: d = 20")):
         for i, values in enumerate(result.extras("values", branch)):
-            ax.plot(result.extras("sizes", branch)[0], values, "o-", color=colour, label=label if i == 0 else None)
-    ax.set(xscale="log", yscale="log", xlabel="test points", ylabel="inductive bias at 0.3 of the mean error, nats")
+            ax.plot(
+                result.extras("sizes", branch)[0], values, "o-", color=colour, label=label if i == 0 else None
+            )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="test points",
+        ylabel="inductive bias at 0.3 of the mean error, nats",
+    )
     ax.legend()
 
 

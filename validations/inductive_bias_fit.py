@@ -1,4 +1,4 @@
-"""What the fitted law knows of the tail: little, unless the spectrum is flat; and how its sampling error scales."""
+"""What the fitted law knows of the tail (little, unless the spectrum is flat), and its sampling error."""
 
 import warnings
 
@@ -35,7 +35,10 @@ def fit_over_exact(space, rng, ratio, flat=False, method="gamma_fit", n_samples=
 
 bulk = Claim(
     id="inductive_bias.fit-in-the-bulk",
-    statement="With 50 or more effective dofs the fitted law is within 10 % of the exact I at 0.7 of the mean error.",
+    statement=(
+        "With 50 or more effective dofs the fitted law is within 10 % of the exact I at 0.7 of the "
+        "mean error."
+    ),
     source="IJCAI 2024, estimator: maximum likelihood of a scaled chi-squared law on sampled errors",
     criterion=Within(rel=0.1, target=1.0),
     quick=grid(space=["RBF d=10", "RBF d=30", "Matern-1/2 d=3"], replicates=30),
@@ -57,7 +60,10 @@ def in_the_tail(space, rng):
 def draw_bulk(ax, result):
     names = list(result.axis("space"))
     for i, space in enumerate(names):
-        for branch, colour, label in ((None, "C0", "at 0.7 of the mean"), ("in_the_tail", "0.6", "control: at 0.01")):
+        for branch, colour, label in (
+            (None, "C0", "at 0.7 of the mean"),
+            ("in_the_tail", "0.6", "control: at 0.01"),
+        ):
             part = result.samples(branch, space=space)
             ax.plot(part, np.full(len(part), i), ".", color=colour, label=label if i == 0 else None)
     ax.axvspan(0.9, 1.1, color="k", alpha=0.1, label="within 10 %")
@@ -68,7 +74,9 @@ def draw_bulk(ax, result):
 
 tail = Claim(
     id="inductive_bias.fit-in-the-tail",
-    statement="Where the spectrum is not flat the fitted law is off by a quarter or more at 0.01 of the mean error.",
+    statement=(
+        "Where the spectrum is not flat the fitted law is off by a quarter or more at 0.01 of the mean error."
+    ),
     source="IJCAI 2024, estimator; exact values from the law of the quadratic form",
     criterion=AtLeast(0.25),
     quick=grid(space=["RBF d=3", "Matern-1/2 d=3"], replicates=12),
@@ -87,7 +95,9 @@ def fitted(space, rng):
     return distance(fit_over_exact(space, rng, 0.01))
 
 
-@tail.control("flat spectrum, no offsets: then the gamma law is exact", grid=grid(space=["RBF d=30"], replicates=12))
+@tail.control(
+    "flat spectrum, no offsets: then the gamma law is exact", grid=grid(space=["RBF d=30"], replicates=12)
+)
 def flat(space, rng):
     return distance(fit_over_exact(space, rng, 0.01, flat=True))
 
@@ -98,7 +108,10 @@ def draw_tail(ax, result):
         exact, fit = result.extras("exact", space=space)[0], result.extras("fit", space=space)[0]
         ax.plot(CURVE, exact, color=f"C{i}", label=space)
         ax.plot(CURVE, fit, ":", color=f"C{i}", lw=2)
-    exact, fit = result.extras("exact", "flat", space="RBF d=30")[0], result.extras("fit", "flat", space="RBF d=30")[0]
+    exact, fit = (
+        result.extras("exact", "flat", space="RBF d=30")[0],
+        result.extras("fit", "flat", space="RBF d=30")[0],
+    )
     ax.plot(CURVE, exact, color="0.6", label="flat (control)")
     ax.plot(CURVE, fit, ":", color="0.6", lw=2)
     ax.plot([], [], "k-", label="exact")
@@ -133,7 +146,10 @@ DEPTHS = [0.5, 0.01]
 
 spread = Claim(
     id="inductive_bias.sampling-error",
-    statement="The fitted I has the standard deviation sqrt(v / S) of the delta method, sqrt(2 / S) I in the deep tail.",
+    statement=(
+        "The fitted I has the standard deviation sqrt(v / S) of the delta method, sqrt(2 / S) I in "
+        "the deep tail."
+    ),
     source="derived here: asymptotic covariance of the maximum-likelihood gamma law",
     criterion=Within(rel=0.15, target=1.0, statistic="rms"),
     quick=grid(shape=[2, 10, 50], replicates=1, joint=dict(ratio=DEPTHS)),
@@ -156,7 +172,12 @@ def standardised(shape, rng, law, repeats=600, n_samples=1000):
         g_t = (nats(shape, 1 + h, eps) - nats(shape, 1 - h, eps)) / (2 * h)
         psi = float(special.polygamma(1, shape))
         v = (shape * g_a**2 - 2 * g_a * g_t + psi * g_t**2) / (shape * psi - 1)
-        columns.append((nats(shape, 1.0, eps), np.sqrt(v / n_samples) if law == "delta" else nats(shape, 1.0, eps) / np.sqrt(n_samples)))
+        columns.append(
+            (
+                nats(shape, 1.0, eps),
+                np.sqrt(v / n_samples) if law == "delta" else nats(shape, 1.0, eps) / np.sqrt(n_samples),
+            )
+        )
     out = np.empty((repeats, len(DEPTHS)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -180,7 +201,14 @@ def one_over_root(shape, rng):
 def draw_spread(ax, result):
     for i, ratio in enumerate(DEPTHS):
         result.errorbar(ax, ratio=ratio, color=f"C{i}", label=f"delta method, eps = {ratio} mean")
-        result.errorbar(ax, branch="one_over_root", ratio=ratio, color="0.6", fmt="os"[i], label=f"control: 1/sqrt(S), {ratio}")
+        result.errorbar(
+            ax,
+            branch="one_over_root",
+            ratio=ratio,
+            color="0.6",
+            fmt="os"[i],
+            label=f"control: 1/sqrt(S), {ratio}",
+        )
     ax.axhline(1.0, ls="--", color="k")
     ax.set(xscale="log", xlabel="shape of the gamma law", ylabel="measured / predicted standard deviation")
     ax.legend()

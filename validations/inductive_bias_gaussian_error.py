@@ -46,7 +46,10 @@ def without_offsets(rng):
 
 @law_of_error.figure
 def draw_law(ax, result):
-    for branch, style, label in ((None, {"color": "C0"}, "posterior samples"), ("without_offsets", {"color": "0.6"}, "control: no offsets")):
+    for branch, style, label in (
+        (None, {"color": "C0"}, "posterior samples"),
+        ("without_offsets", {"color": "0.6"}, "control: no offsets"),
+    ):
         p = np.sort(result.samples(branch))
         ax.plot(p, np.arange(1, len(p) + 1) / len(p), label=label, **style)
     ax.plot([0, 1], [0, 1], "--", color="k", label="exact law")
@@ -56,7 +59,10 @@ def draw_law(ax, result):
 
 floor = Claim(
     id="inductive_bias.unattainable",
-    statement="Below the error that no hypothesis can remove I is infinite, while the fitted law reports a finite number.",
+    statement=(
+        "Below the error that no hypothesis can remove I is infinite, while the fitted law reports "
+        "a finite number."
+    ),
     source="IJCAI 2024, estimator; rank deficiency of 80 random features with 50 training points",
     criterion=Exact(target=1.0),
     quick=grid(replicates=5),
@@ -76,7 +82,7 @@ class ReluFeatures:
 
 
 def exact_and_fit(p, rng):
-    """I by both methods at fractions of the mean error, and whether exact is infinite where the fit is not."""
+    """I by both methods at fractions of the mean error, and whether only the exact one is infinite."""
     X, Z = rng.standard_normal((50, 20)), rng.standard_normal((100, 20))
     y, t = np.tanh(X[:, 0] + X[:, 1]), np.tanh(Z[:, 0] + Z[:, 1])
     phi = ReluFeatures(p, 20, rng)
@@ -105,12 +111,21 @@ def many_features(rng):
 
 @floor.figure
 def draw_floor(ax, result):
-    for branch, colour, name in ((None, "C0", "80 features"), ("many_features", "0.6", "400 features (control)")):
+    for branch, colour, name in (
+        (None, "C0", "80 features"),
+        ("many_features", "0.6", "400 features (control)"),
+    ):
         eps, exact, fit = (result.extras(key, branch)[0] for key in ("eps", "exact", "fit"))
         order = np.argsort(eps)
         ax.plot(eps[order], exact[order], color=colour, label=f"exact, {name}")
         ax.plot(eps[order], fit[order], "--", color=colour, label=f"fitted law, {name}")
-    ax.set(xscale="log", yscale="log", xlabel="target error / mean error", ylabel="inductive bias, nats", ylim=(0.1, 1e3))
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="target error / mean error",
+        ylabel="inductive bias, nats",
+        ylim=(0.1, 1e3),
+    )
     ax.legend()
 
 
@@ -147,10 +162,20 @@ def permuted_labels(rng):
 
 @data.figure
 def draw_data(ax, result):
-    for branch, colour, label in ((None, "C0", "true test labels"), ("permuted_labels", "0.6", "control: permuted")):
+    for branch, colour, label in (
+        (None, "C0", "true test labels"),
+        ("permuted_labels", "0.6", "control: permuted"),
+    ):
         for i, values in enumerate(result.extras("values", branch)):
             ax.plot([50, 200], values, "o-", color=colour, label=label if i == 0 else None)
-    ax.set(xscale="log", yscale="log", xlabel="training points", ylabel="inductive bias at eps = 0.01, nats", xticks=[50, 200], xticklabels=["50", "200"])
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="training points",
+        ylabel="inductive bias at eps = 0.01, nats",
+        xticks=[50, 200],
+        xticklabels=["50", "200"],
+    )
     ax.minorticks_off()
     ax.legend()
 

@@ -61,8 +61,12 @@ def nats(rng, others, shuffle=False, n=400):
 
 classes = Claim(
     id="inductive_bias.networks-on-digits",
-    statement="A trained network supplies more inductive bias than the mean, linear models, trees and forests do.",
-    source="IJCAI 2024, comparison of model classes, qualitative; here digits, 400 training and 400 test points",
+    statement=(
+        "A trained network supplies more inductive bias than the mean, linear models, trees and forests do."
+    ),
+    source=(
+        "IJCAI 2024, comparison of model classes, qualitative; here digits, 400 training and 400 test points"
+    ),
     criterion=AtLeast(0.0),
     quick=grid(replicates=6, joint=dict(model=OTHERS)),
     full=grid(replicates=20, joint=dict(model=OTHERS)),
@@ -75,7 +79,9 @@ def advantage(rng, others, shuffle=False, judged=None):
     values = nats(rng, others, shuffle)
     names = list(values)
     return Samples(
-        [values["network"] - values[name] for name in judged or others], nats=[values[name] for name in names], names=names
+        [values["network"] - values[name] for name in judged or others],
+        nats=[values[name] for name in names],
+        names=names,
     )
 
 
@@ -84,7 +90,10 @@ def network_minus_others(rng):
     return advantage(rng, [*OTHERS, "5-NN"], judged=OTHERS)
 
 
-@classes.control("a network trained on shuffled labels supplies less than the mean", grid=grid(replicates=3, joint=dict(model=OTHERS)))
+@classes.control(
+    "a network trained on shuffled labels supplies less than the mean",
+    grid=grid(replicates=3, joint=dict(model=OTHERS)),
+)
 def shuffled_labels(rng):
     return advantage(rng, OTHERS, shuffle=True)
 
@@ -95,7 +104,12 @@ def draw_classes(ax, result):
     values = np.array(result.extras("nats"))
     order = np.argsort(values.mean(axis=0))
     colours = ["C1" if names[i] == "network" else "C0" for i in order]
-    ax.barh([names[i] for i in order], values.mean(axis=0)[order], xerr=values.std(axis=0, ddof=1)[order], color=colours)
+    ax.barh(
+        [names[i] for i in order],
+        values.mean(axis=0)[order],
+        xerr=values.std(axis=0, ddof=1)[order],
+        color=colours,
+    )
     shuffled = np.array(result.extras("nats", "shuffled_labels"))[:, names.index("network")]
     ax.barh(["network, shuffled (control)"], [shuffled.mean()], color="0.6")
     ax.set(xlabel="inductive bias of the reached test error, nats")
@@ -118,7 +132,9 @@ def network_minus_neighbours(rng):
     return advantage(rng, ["5-NN"])
 
 
-@neighbours.control("a network trained on shuffled labels", grid=grid(replicates=3, joint=dict(model=["5-NN"])))
+@neighbours.control(
+    "a network trained on shuffled labels", grid=grid(replicates=3, joint=dict(model=["5-NN"]))
+)
 def shuffled_labels_again(rng):
     return advantage(rng, ["5-NN"], shuffle=True)
 

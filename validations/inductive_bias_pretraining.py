@@ -1,4 +1,4 @@
-"""Unsupervised pretraining of a factor model: the excess risk of the factors' regression, until m runs out."""
+"""Unsupervised pretraining of a factor model: the risk of regression on the factors, until m runs out."""
 
 import numpy as np
 
@@ -83,7 +83,10 @@ def factors_only(n, rng):
 pretraining = Claim(
     id="inductive_bias.pretraining-risk",
     statement="With 30000 unlabelled inputs the excess risk is tau^2 r / (n - r - 1), over ten times less.",
-    source="Ge et al., ICLR 2024: sqrt(C_Phi / m) + sqrt(C_Psi / n); the limit of m is exact for the factor model",
+    source=(
+        "Ge et al., ICLR 2024: sqrt(C_Phi / m) + sqrt(C_Psi / n); the limit of m is exact for the "
+        "factor model"
+    ),
     criterion=Within(rel=0.25),
     quick=grid(n=[100, 400], replicates=2),
     full=grid(n=[100, 400], replicates=10),
@@ -125,7 +128,9 @@ def draw(ax, result):
     ax.plot(n, tau * D / (n - D - 1), ":", color="k", label="all 50 coordinates, exact")
     ax.plot(n, tau * R / (n - R - 1), "--", color="k", label="3 factors, exact")
     result.errorbar(ax, label="pretrained on 30000")
-    result.errorbar(ax, branch="uninformative", color="0.6", label="control: labels orthogonal to the factors")
+    result.errorbar(
+        ax, branch="uninformative", color="0.6", label="control: labels orthogonal to the factors"
+    )
     ax.set(xscale="log", yscale="log", xlabel="labelled samples", ylabel="excess risk")
     ax.legend()
 

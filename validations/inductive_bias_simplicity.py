@@ -77,8 +77,13 @@ def three_aucs(rng, simple, slabs=5, n=5000, d=6, n_test=4000):
 
 claim = Claim(
     id="inductive_bias.simplicity",
-    statement="Trained on a linear and several five-slab blocks, a network loses all skill without the linear one.",
-    source="Shah et al., NeurIPS 2020, LMS-5: AUC with the simple block randomised 0.5, with all others randomised 1",
+    statement=(
+        "Trained on a linear and several five-slab blocks, a network loses all skill without the linear one."
+    ),
+    source=(
+        "Shah et al., NeurIPS 2020, LMS-5: AUC with the simple block randomised 0.5, with all "
+        "others randomised 1"
+    ),
     criterion=Within(abs=0.05),
     quick=grid(replicates=14, joint=dict(randomised=["simple block", "all others"])),
     full=grid(replicates=10, joint=dict(randomised=["simple block", "all others"])),
@@ -97,7 +102,10 @@ def linear_and_slabs(rng):
     return Samples(values[1:], all=values)
 
 
-@claim.control("noise in place of the linear block: the slabs are learned", grid=grid(replicates=3, joint=dict(randomised=["simple block", "all others"])))
+@claim.control(
+    "noise in place of the linear block: the slabs are learned",
+    grid=grid(replicates=3, joint=dict(randomised=["simple block", "all others"])),
+)
 def noise_and_slabs(rng):
     values = three_aucs(rng, simple=False)
     return Samples(values[1:], all=values)
@@ -106,7 +114,10 @@ def noise_and_slabs(rng):
 @claim.figure
 def draw(ax, result):
     names = ["as trained", "simple block\nrandomised", "all others\nrandomised"]
-    for branch, colour, label, shift in ((None, "C0", "linear + 5-slabs", -0.1), ("noise_and_slabs", "0.6", "control: noise + 5-slabs", 0.1)):
+    for branch, colour, label, shift in (
+        (None, "C0", "linear + 5-slabs", -0.1),
+        ("noise_and_slabs", "0.6", "control: noise + 5-slabs", 0.1),
+    ):
         for i, values in enumerate(result.extras("all", branch)):
             ax.plot(np.arange(3) + shift, values, "o", color=colour, label=label if i == 0 else None)
     ax.plot(range(3), [1, 0.5, 1], "k_", ms=30, label="prediction")

@@ -14,7 +14,10 @@ RATIOS = [1e-4, 0.01, 0.1, 0.5, 0.9, 1.1, 2.0, 10.0, 100.0]
 
 accuracy = Claim(
     id="inductive_bias.log-tail",
-    statement="The contour gives log-tails to 1e-12 max(1, |log P|), from 2 to 20000 dofs and to depths of 1e5 nats.",
+    statement=(
+        "The contour gives log-tails to 1e-12 max(1, |log P|), from 2 to 20000 dofs and to depths "
+        "of 1e5 nats."
+    ),
     source="closed form for an even number of dofs: a Poisson probability",
     criterion=Exact(abs=1e-12),
     quick=grid(dof=[2, 20, 200, 2000, 20000], replicates=1, joint=dict(ratio=RATIOS)),
@@ -66,12 +69,18 @@ def saddlepoint(dof, rng):
 
 @accuracy.figure
 def draw_accuracy(ax, result):
-    marks = {"error": ("contour", "o", "C0"), "saddlepoint": ("saddlepoint", "s", "C1"), "chernoff": ("Chernoff", "^", "0.6")}
+    marks = {
+        "error": ("contour", "o", "C0"),
+        "saddlepoint": ("saddlepoint", "s", "C1"),
+        "chernoff": ("Chernoff", "^", "0.6"),
+    }
     for name, (label, mark, colour) in marks.items():
         for i, dof in enumerate(dict.fromkeys(result.axis("dof"))):
             (depth,) = result.extras("depth", dof=dof)
             (error,) = result.extras(name, dof=dof)
-            ax.plot(depth, np.maximum(error, 1e-17), mark, color=colour, ms=4, label=label if i == 0 else None)
+            ax.plot(
+                depth, np.maximum(error, 1e-17), mark, color=colour, ms=4, label=label if i == 0 else None
+            )
     ax.axhline(1e-12, ls="--", color="k", label="promise, 1e-12")
     ax.set(xscale="log", yscale="log", xlabel="depth -log P, nats", ylabel="error of log P / max(1, |log P|)")
     ax.legend()
@@ -82,7 +91,9 @@ DEPTHS = [0.5, 0.1, 0.01, 0.001]
 
 sampling = Claim(
     id="inductive_bias.tilted-sampling",
-    statement="Exponentially tilted sampling of the quadratic form finds the exact tail, to hundreds of nats.",
+    statement=(
+        "Exponentially tilted sampling of the quadratic form finds the exact tail, to hundreds of nats."
+    ),
     source="change of measure: E[exp(K - t Q) 1{Q <= x}] under the tilt t, K'(t) = x",
     criterion=Within(rel=0.04, target=1.0),
     quick=grid(spectrum=["steep", "slow"], replicates=16, joint=dict(ratio=DEPTHS)),
@@ -98,7 +109,7 @@ def ratios_to_exact(spectrum, rng, sign=1.0, n=12000):
     columns = []
     for ratio in DEPTHS:
         x = ratio * law.mean()
-        t = brentq(lambda t: law.cgf(t, 1) - x, -len(w) / x, 0.0)
+        t = brentq(lambda t, x=x: law.cgf(t, 1) - x, -len(w) / x, 0.0)
         t = t if sign > 0 else min(-t, 0.4 / (2 * w.max()))
         u = 1 - 2 * w * t
         q = GeneralizedChi2(w / u, 1, shifts=b / u**2).rvs(n, rng)

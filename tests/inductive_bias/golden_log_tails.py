@@ -4,7 +4,8 @@ None of the methods here is the one under test:
 
 * one central term: the finite sums of the incomplete gamma function for integer dofs (all terms positive);
 * one non-central term: its Poisson mixture, by recurrences that only add;
-* distinct weights with two dofs each: partial fractions, in up to 1500 digits, optionally convolved with a Gaussian;
+* distinct weights with two dofs each: partial fractions, in up to 1500 digits, optionally convolved with
+a Gaussian;
 * anything else with moderate spread: Ruben's series, all terms positive.
 
 Run ``python tests/inductive_bias/golden_log_tails.py`` to regenerate (about a minute; needs mpmath only).
@@ -167,7 +168,11 @@ def pairs():
     # exp(sigma^2 / (2 mean^2)) cancels, which bounds the sigma that a spectrum allows here.
     mp.mp.dps = 300
     three, many = indefinite["three"], indefinite["many"]
-    for name, weights, sigmas in (("halves", halves, (0.01,)), ("three", three, (0.01, 0.5, 8.0)), ("many", many, (0.3,))):
+    for name, weights, sigmas in (
+        ("halves", halves, (0.01,)),
+        ("three", three, (0.01, 0.5, 8.0)),
+        ("many", many, (0.3,)),
+    ):
         for sigma in sigmas:
             mean = 2 * sum(weights)
             spread = mp.sqrt(4 * sum(w * w for w in weights) + sigma**2)
@@ -219,7 +224,15 @@ def mixed():
         mean = sum(w * k + b for w, k, b in zip(weights, dofs, shifts))
         for ratio in (1e-10, 1e-5, 1e-2, 0.3, 0.9, 1.0):
             x = mean * ratio
-            add(f"ruben {name}", x, weights, dofs, shifts, False, mp.log(ruben_lower(x, weights, dofs, shifts)))
+            add(
+                f"ruben {name}",
+                x,
+                weights,
+                dofs,
+                shifts,
+                False,
+                mp.log(ruben_lower(x, weights, dofs, shifts)),
+            )
         for ratio in (1.3, 3.0):
             x = mean * ratio
             tail = 1 - ruben_lower(x, weights, dofs, shifts)

@@ -4,7 +4,8 @@ How much information beyond the training data singles out a predictor with test 
 ``I(eps) = -log P(error(h) <= eps)``, h drawn from a hypothesis space that fits the training data.
 For Gaussian hypothesis spaces (kernels, Gaussian processes, linear and random features) the mean
 squared test error is a generalised chi-squared variable, and I is its exact log-cdf, at any
-depth; for anything that can only be sampled there are fits with honest intervals, and a bound that needs no model.
+depth; for anything that can only be sampled there are fits with honest intervals, and a bound that needs
+no model.
 
 >>> import numpy as np
 >>> from theorylab.inductive_bias import GeneralizedChi2
@@ -26,7 +27,8 @@ from ._bias import inductive_bias
 from ._difficulty import GeneralizationDifficulty, generalization_difficulty
 from ._from_errors import inductive_bias_from_errors
 from ._gaussian import gaussian_test_error
-from ._law import GeneralizedChi2, TailInfo
+from ._law import GeneralizedChi2
+from ._parameters import TailInfo
 from ._result import ExtrapolationWarning, InductiveBiasResult, UnattainableErrorWarning
 from ._splitting import SplittingResult, splitting_log_probability
 

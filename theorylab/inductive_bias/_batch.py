@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from .._lib.checks import as_float_array
 from ._tails import logcdf_batch, logcdf_shared
 
-# A call of the kernel cannot be interrupted; one of about this many weights x values lasts a tenth of a second.
+# A call of the kernel cannot be interrupted; one of about this many weights x values lasts a tenth of a
+# second.
 _CHUNK = 500_000
 
 
@@ -72,8 +73,10 @@ def generalized_chi2_logcdf(
         raise ValueError("weights has a spectrum without any non-zero weight, expected at least one in each")
     if not np.all(k > 0.0):
         raise ValueError(f"dofs must be positive, got {k.min()}")
-    if np.any((b * w < 0.0)):
-        raise ValueError("shifts must have the sign of their weights, for B_i = w_i lambda_i with lambda_i >= 0")
+    if np.any(b * w < 0.0):
+        raise ValueError(
+            "shifts must have the sign of their weights, for B_i = w_i lambda_i with lambda_i >= 0"
+        )
     rows = (w.shape[0],) if w.ndim == 2 else ()
     try:
         shape = np.broadcast_shapes(at.shape, rows, q0.shape)
@@ -91,9 +94,10 @@ def generalized_chi2_logcdf(
         if w.ndim == 1 and q0.ndim == 0:
             values[part] = logcdf_shared(flat[part], w, k, b, float(q0))
         else:
-            wide = (np.ascontiguousarray(np.broadcast_to(a, (flat.size, w.shape[-1]))[part]) for a in (w, k, b))
-            values[part] = logcdf_batch(flat[part], *wide, q[part])
-    return values.reshape(shape)[()]  # type: ignore[no-any-return]
+            whole = [np.broadcast_to(a, (flat.size, w.shape[-1])) for a in (w, k, b)]
+            rows_w, rows_k, rows_b = (np.ascontiguousarray(a[part]) for a in whole)
+            values[part] = logcdf_batch(flat[part], rows_w, rows_k, rows_b, q[part])
+    return values.reshape(shape)[()]
 
 
 def _fit(value: ArrayLike, name: str, w: NDArray[Any]) -> NDArray[Any]:

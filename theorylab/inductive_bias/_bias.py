@@ -49,16 +49,19 @@ def inductive_bias(
     random_state: RNGLike = None,
     bootstrap_test_points: int | None = None,
 ) -> InductiveBiasResult:
-    r"""Compute how many nats single out a hypothesis with test error `eps` among those that fit the training data.
+    r"""Compute how many nats single out a hypothesis of test error `eps` among those that fit the data.
 
     Parameters
     ----------
     hypotheses : object
         A kernel ``k(A, B) -> (n_A, n_B)`` of a zero-mean Gaussian process; a feature map
         ``phi(Z) -> (n, p)`` with attribute `n_features`, f = phi theta with theta ~ N(0, I); a
-        `GaussianProcessRegressor` (a clone is fitted; its noise is not part of the hypothesis): these are exact.
-        An object with ``sample_y(X, n_samples, random_state)``; an estimator with `random_state`, refitted for
-        each sample; or ``sampler(X_train, y_train, X_test, n_samples, rng) -> (S, N[, k])``: these are sampled.
+        `GaussianProcessRegressor` (a clone is fitted; its noise is not part of the hypothesis): these are
+        exact.
+        An object with ``sample_y(X, n_samples, random_state)``; an estimator with `random_state`,
+        refitted for
+        each sample; or ``sampler(X_train, y_train, X_test, n_samples, rng) -> (S, N[, k])``: these are
+        sampled.
     X_train : array_like, shape (n, d)
     y_train : array_like, shape (n,) or (n, k)
     X_test : array_like, shape (N, d)
@@ -66,11 +69,13 @@ def inductive_bias(
     eps : array_like
         Target errors, all evaluated on one spectrum (or one sample).
     method : {"auto", "exact", "gamma_fit", "ncx2_fit", "empirical", "splitting"}
-        "auto": exact for Gaussian hypotheses and loss "mse"; splitting for other losses of these; else gamma_fit.
+        "auto": exact for Gaussian hypotheses and loss "mse"; splitting for other losses of these; else
+        gamma_fit.
     n_samples : int
         Sampled hypotheses, or particles of the splitting.
     loss : {"mse", "mae", "zero_one"} or callable
-        ``loss(predictions (S, N, k), y_test (N, k)) -> (S,)``. "zero_one" compares the arg max of the outputs, or
+        ``loss(predictions (S, N, k), y_test (N, k)) -> (S,)``. "zero_one" compares the arg max of the
+        outputs, or
         the sign of a single one.
     alpha : float
         Variance of the training noise, for a kernel or a feature map.
@@ -112,7 +117,8 @@ def inductive_bias(
     Cost: n^3/3 + n^2 N + n N^2 + 9 N^3 flops, then about 40 N complex products for each eps.
 
     `I` depends on the finite test set: it grows with N where hypotheses have many directions. At
-    one hypothesis space it decreases in eps, so it ranks model classes as their errors do; what it adds is a scale.
+    one hypothesis space it decreases in eps, so it ranks model classes as their errors do; what it adds
+    is a scale.
 
     References
     ----------
@@ -152,13 +158,15 @@ def inductive_bias(
         if method != "exact":
             raise ValueError(f"bootstrap_test_points needs method='exact', got {method!r}")
         bootstrap_test_points = check_int(bootstrap_test_points, "bootstrap_test_points", low=2)
-    notes = Notes(stacklevel=3)
+    notes = Notes(stacklevel=2)
     if targets.size == 0 and method == "splitting":
         method = "exact" if loss == "mse" else "empirical"
 
     if not gaussian:
         predictions = sample_predictions(hypotheses, kind, X, y, Z, n_samples, rng)
-        return _with_sizes(from_errors(_losses(loss, predictions, t), targets, method, confidence, notes, 1), t)
+        return _with_sizes(
+            from_errors(_losses(loss, predictions, t), targets, method, confidence, notes, 1), t
+        )
     if kind == "kernel":
         predictive = condition_on_kernel(hypotheses, X, y, Z, alpha, stacklevel=3)
     elif kind == "features":
@@ -198,12 +206,18 @@ def _check_data(
         if array.size == 0:
             raise ValueError(f"{name} is empty (shape {array.shape}), expected at least one point")
     if X.shape[1] != Z.shape[1]:
-        raise ValueError(f"X_test has shape {Z.shape}, expected {X.shape[1]} columns as X_train of shape {X.shape}")
+        raise ValueError(
+            f"X_test has shape {Z.shape}, expected {X.shape[1]} columns as X_train of shape {X.shape}"
+        )
     for a, b, names in ((X, y, ("X_train", "y_train")), (Z, t, ("X_test", "y_test"))):
         if a.shape[0] != b.shape[0]:
-            raise ValueError(f"{names[1]} has shape {b.shape}, expected {a.shape[0]} rows as {names[0]} of shape {a.shape}")
+            raise ValueError(
+                f"{names[1]} has shape {b.shape}, expected {a.shape[0]} rows as {names[0]} of shape {a.shape}"
+            )
     if y.shape[1] != t.shape[1]:
-        raise ValueError(f"y_test has shape {t.shape}, expected {y.shape[1]} columns as y_train of shape {y.shape}")
+        raise ValueError(
+            f"y_test has shape {t.shape}, expected {y.shape[1]} columns as y_train of shape {y.shape}"
+        )
     return X, y, Z, t
 
 
@@ -253,7 +267,8 @@ def _exact(
         )
     if eps.size and _hinges(spectrum, rank_tol, eps, estimate):
         notes.warn(
-            f"the answer hinges on rank_tol = {rank_tol:g}: a null space ten times wider or narrower changes it by more "
+            f"the answer hinges on rank_tol = {rank_tol:g}: a null space ten times wider or "
+            "narrower changes it by more "
             "than 1e-6; eigenvalues near rounding matter at this depth",
             UserWarning,
             1,
@@ -310,7 +325,7 @@ def _bootstrap(
     """Return the percentile interval of the exact estimate over resampled test points."""
     values = []
     for _ in range(repeats):
-        rows = rng.integers(t.shape[0], size=t.shape[0])
+        rows = np.asarray(rng.integers(t.shape[0], size=t.shape[0]))
         law = predictive.subset(rows).spectrum(t[rows]).law(rank_tol)
         values.append(-np.asarray(law.logcdf(eps)))
     # An interpolation between inf and inf would be NaN: take values that occurred.
@@ -339,12 +354,18 @@ def _split(
 
     n_runs = 4
     flat = eps.reshape(-1)
-    estimate, half = np.empty(flat.size), np.empty(flat.size)
+    estimate: NDArray[Any] = np.empty(flat.size)
+    half: NDArray[Any] = np.empty(flat.size)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         for i, target in enumerate(flat):
             found = splitting_log_probability(
-                error_fn, dim, float(target), n_particles=max(n_particles, 10), n_runs=n_runs, random_state=rng
+                error_fn,
+                dim,
+                float(target),
+                n_particles=max(n_particles, 10),
+                n_runs=n_runs,
+                random_state=rng,
             )
             estimate[i] = -found.log_probability
             half[i] = found.standard_error * float(stdtrit(n_runs - 1, 0.5 + 0.5 * confidence))
@@ -353,11 +374,14 @@ def _split(
     estimate, half = estimate.reshape(eps.shape) + 0.0, half.reshape(eps.shape)
     plain = _losses(loss, predict(rng.standard_normal((max(n_particles, 100), dim))), t)
     size = plain.size
-    counts = from_errors(plain, eps, "empirical", confidence, Notes(stacklevel=3))
+    counts = from_errors(plain, eps, "empirical", confidence, Notes(stacklevel=2))
     low = np.maximum(estimate - half, 0.0)
     return InductiveBiasResult(
         estimate=estimate,
-        confidence_interval=(np.where(np.isnan(low), counts.lower_bound_nats, low), np.where(np.isnan(half), np.inf, estimate + half)),
+        confidence_interval=(
+            np.where(np.isnan(low), counts.lower_bound_nats, low),
+            np.where(np.isnan(half), np.inf, estimate + half),
+        ),
         numerical_error=np.full(eps.shape, np.nan),
         method="splitting",
         distribution=None,

@@ -95,7 +95,13 @@ def generalization_difficulty(
     log_e = log_binomial(m + k) + math.log1p(k / (m + k))
     log_w = (
         0.5 * math.log(m / 6.0)
-        + (math.log(2.0) + 0.5 * (m + 1.0) * math.log(math.pi) + math.log(classes) - math.lgamma(0.5 * (m + 1.0))) / m
+        + (
+            math.log(2.0)
+            + 0.5 * (m + 1.0) * math.log(math.pi)
+            + math.log(classes)
+            - math.lgamma(0.5 * (m + 1.0))
+        )
+        / m
         + math.log(r)
         - math.log(n) / m
     )

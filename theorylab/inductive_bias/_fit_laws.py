@@ -1,9 +1,10 @@
-"""Maximum likelihood of scaled chi-squared laws, central and non-central, with the uncertainty of a log-tail."""
+"""Maximum likelihood of scaled chi-squared laws, central and non-central, with the error of a log-tail."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,13 @@ def gamma_mle(errors: NDArray[Any]) -> tuple[float, float]:
             return new, mean / new
         a = new
     return a, mean / a
+
+
+def unbiased(a: float, theta: float, size: int) -> tuple[float, float]:
+    """Take the bias of order 1/S off the shape, at the same mean."""
+    bias = (3.0 * a - 2.0 / 3.0 * a / (1.0 + a) - 0.8 * a / (1.0 + a) ** 2) / size
+    corrected = a - min(bias, 0.5 * a)
+    return corrected, a * theta / corrected
 
 
 def gamma_law(a: float, theta: float) -> GeneralizedChi2:
@@ -68,17 +76,18 @@ def _log_bessel(order: float, z: NDArray[Any]) -> NDArray[Any]:
         u3 = (30375 * p**3 - 369603 * p**5 + 765765 * p**7 - 425425 * p**9) / 414720
         tail = np.log1p(u1 / order + u2 / order**2 + u3 / order**3)
         value[lost] = order * eta - 0.5 * np.log(2.0 * np.pi * order * root) + tail
-    return value
+    return np.asarray(value)
 
 
 def _log_density(e: NDArray[Any], df: float, nc: float, scale: float) -> NDArray[Any]:
     """Return the log-density of scale * chi'^2_df(nc)."""
     x = e / scale
     if nc < 1e-12 * df:
-        return (0.5 * df - 1) * np.log(x) - 0.5 * x - 0.5 * df * math.log(2) - special.gammaln(0.5 * df) - math.log(scale)
+        constant = 0.5 * df * math.log(2) + float(special.gammaln(0.5 * df)) + math.log(scale)
+        return np.asarray((0.5 * df - 1) * np.log(x) - 0.5 * x - constant)
     order = 0.5 * df - 1.0
     bessel = _log_bessel(order, np.sqrt(nc * x)) if order > -1.0 else np.full(x.shape, -np.inf)
-    return -0.5 * (x + nc) + 0.5 * order * np.log(x / nc) + bessel - math.log(2.0 * scale)
+    return np.asarray(-0.5 * (x + nc) + 0.5 * order * np.log(x / nc) + bessel - math.log(2.0 * scale))
 
 
 def _unpack(share: float, log_total: float, log_mean: float) -> tuple[float, float, float]:
@@ -88,7 +97,7 @@ def _unpack(share: float, log_total: float, log_mean: float) -> tuple[float, flo
 
 
 class NoncentralFit:
-    """Likelihood of scale * chi'^2_df(nc), profiled over the non-central share, which it hardly determines."""
+    """Likelihood of scale * chi'^2_df(nc), profiled over the non-central share, hardly determined."""
 
     def __init__(self, errors: NDArray[Any]) -> None:
         self.errors = errors
@@ -111,7 +120,7 @@ class NoncentralFit:
         return value if math.isfinite(value) else 1e300
 
     def _conditional(self, share: float) -> tuple[float, NDArray[Any], NDArray[Any]]:
-        """Return the log-likelihood, the optimum (log total, log mean) and the Hessian of the loss at one share."""
+        """Return log-likelihood, optimum (log total, log mean) and Hessian of the loss at one share."""
         # A non-central law of share s has the variance of a central one with dof total / (1 - s^2).
         point = np.array([self._start[0] + math.log1p(-share * share), self._start[1]])
 
@@ -149,7 +158,9 @@ class NoncentralFit:
             value = -float(_log_density(self.errors, *_unpack(float(special.expit(q[0])), q[1], q[2])).mean())
             return value if math.isfinite(value) else 1e300
 
-        simplex = np.vstack([start, start + [0.5, 0.1, 0.0], start + [0.0, 0.1, 0.0], start + [0.0, 0.0, 0.02]])
+        simplex = np.vstack(
+            [start, start + [0.5, 0.1, 0.0], start + [0.0, 0.1, 0.0], start + [0.0, 0.0, 0.02]]
+        )
         found = optimize.minimize(
             loss, start, method="Nelder-Mead",
             options={"initial_simplex": simplex, "xatol": 1e-5, "fatol": 1e-9, "maxiter": 400},
@@ -176,10 +187,10 @@ class NoncentralFit:
             room = quantile**2 - 2.0 * (top - value)
             if room <= 0.0:
                 continue
-            centre = self._log_nats(float(share), point, eps)
+            nats = partial(self._log_nats, float(share), eps=eps)
+            centre = nats(point)
             gradient = np.stack(
-                [(self._log_nats(float(share), point + h, eps) - self._log_nats(float(share), point - h, eps)) / 2e-4
-                 for h in 1e-4 * np.eye(2)]
+                [(nats(point + h) - nats(point - h)) / 2e-4 for h in 1e-4 * np.eye(2)]
             )  # fmt: skip
             spread = np.einsum("i...,ij,j...->...", gradient, np.linalg.pinv(hessian), gradient)
             reach = np.sqrt(room * np.maximum(spread, 0.0))
@@ -191,7 +202,7 @@ class NoncentralFit:
         df, nc, scale = _unpack(share, float(point[0]), float(point[1]))
         nats = -np.asarray(GeneralizedChi2([scale], dofs=df, noncentralities=[nc]).logcdf(eps))
         with np.errstate(divide="ignore"):
-            return np.log(nats)
+            return np.asarray(np.log(nats))
 
 
 def _derivatives(

@@ -11,7 +11,7 @@ from scipy import special
 
 from .._lib.checks import as_float_array, check_choice
 from .._lib.rng import RNGLike, as_generator
-from ._fit_laws import NoncentralFit, gamma_law, gamma_mle, gamma_variance
+from ._fit_laws import NoncentralFit, gamma_law, gamma_mle, gamma_variance, unbiased
 from ._result import ExtrapolationWarning, InductiveBiasResult, Notes, check_confidence, check_eps
 
 METHODS = ("gamma_fit", "ncx2_fit", "empirical")
@@ -96,7 +96,9 @@ def from_errors(
             estimate = -np.log(hits / size)
         half = 0.5 * (1.0 - confidence)
         p_low = np.where(hits > 0, special.betaincinv(np.maximum(hits, 1), size - hits + 1, half), 0.0)
-        p_high = np.where(hits < size, special.betaincinv(hits + 1, np.maximum(size - hits, 1), 1.0 - half), 1.0)
+        p_high = np.where(
+            hits < size, special.betaincinv(hits + 1, np.maximum(size - hits, 1), 1.0 - half), 1.0
+        )
         with np.errstate(divide="ignore"):
             interval = (-np.log(p_high), -np.log(p_low))
     else:
@@ -107,10 +109,16 @@ def from_errors(
         if method == "gamma_fit":
             a, theta = gamma_mle(e)
             law, dof = gamma_law(a, theta), 2.0 * a
-            nats, variance = gamma_variance(a, theta, safe)
+            nats = -np.asarray(law.logcdf(safe))
+            # The shape is biased upwards by about 3/S; the interval is centred where that is taken off.
+            centre, variance = gamma_variance(*unbiased(a, theta, size), safe)
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                factor = np.exp(quantile * np.sqrt(variance / size) / nats)
-                interval = (nats / factor, nats * factor)
+                half = (
+                    float(special.stdtrit(size - 1, 0.5 + 0.5 * confidence))
+                    * np.sqrt(variance / size)
+                    / centre
+                )
+                interval = (np.minimum(centre * np.exp(-half), nats), np.maximum(centre * np.exp(half), nats))
         else:
             fit = NoncentralFit(e)
             law, dof = fit.law(), fit.parameters[0]
@@ -118,10 +126,12 @@ def from_errors(
             low, high = fit.interval(safe, quantile)
             interval = (np.minimum(low, nats), np.maximum(high, nats))
         estimate = np.where(positive, nats, np.inf)
-        interval = tuple(np.where(positive, np.nan_to_num(end, posinf=np.inf), np.inf) for end in interval)
+        low, high = (np.where(positive, np.nan_to_num(end, posinf=np.inf), np.inf) for end in interval)
+        interval = (low, high)
         if np.any(eps < e.min()):
             notes.warn(
-                f"eps = {eps.min():.4g} lies below the smallest of {size} sampled errors, {e.min():.4g}: the estimate "
+                f"eps = {eps.min():.4g} lies below the smallest of {size} sampled errors, "
+                f"{e.min():.4g}: the estimate "
                 f"extrapolates the fitted law; lower_bound_nats needs no model, the exact method no samples",
                 ExtrapolationWarning,
                 depth,
@@ -148,11 +158,15 @@ def from_errors(
 def _check_fit(e: NDArray[Any]) -> None:
     """Refuse samples to which no law can be fitted."""
     if e.size < _FEWEST:
-        raise ValueError(f"errors has {e.size} samples, expected at least {_FEWEST} for a fit; use method='empirical'")
+        raise ValueError(
+            f"errors has {e.size} samples, expected at least {_FEWEST} for a fit; use method='empirical'"
+        )
     if e.max() == e.min():
         raise ValueError(f"errors are all equal to {e[0]:g}: a degenerate distribution has no fit")
     if e.min() == 0.0:
-        raise ValueError("errors contains 0, where a chi-squared law has no likelihood; use method='empirical'")
+        raise ValueError(
+            "errors contains 0, where a chi-squared law has no likelihood; use method='empirical'"
+        )
 
 
 def _count_bound(hits: NDArray[Any], size: int, confidence: float) -> NDArray[Any]:

@@ -57,8 +57,10 @@ class Spectrum:
         kept = self.cut(rank_tol)
         if not kept.any():
             raise ValueError(
-                "the predictive covariance is zero on the test points, so all hypotheses have the same error: the "
-                "distribution is degenerate; use test points that the training data do not determine, or alpha > 0"
+                "the predictive covariance is zero on the test points, so all hypotheses have "
+                "the same error: the "
+                "distribution is degenerate; use test points that the training data do not "
+                "determine, or alpha > 0"
             )
         count = self.n_test * self.n_outputs
         weights = np.where(kept, self.values, 0.0) / count
@@ -73,9 +75,7 @@ class Spectrum:
         return int(self.cut(rank_tol).sum(axis=1).max())
 
 
-def spectrum_of(
-    mean: NDArray[Any], cov: NDArray[Any], y: NDArray[Any], noise: float = 0.0
-) -> Spectrum:
+def spectrum_of(mean: NDArray[Any], cov: NDArray[Any], y: NDArray[Any], noise: float = 0.0) -> Spectrum:
     """Diagonalise one covariance (N, N), or one for each output (N, N, k)."""
     n, k = mean.shape
     gap = mean - y
@@ -126,7 +126,8 @@ def gaussian_test_error(
     Raises
     ------
     ValueError
-        For NaN or infinity, shapes that do not match, a covariance that is not positive semi-definite or zero.
+        For NaN or infinity, shapes that do not match, a covariance that is not positive semi-definite or
+        zero.
 
     Notes
     -----
@@ -150,7 +151,9 @@ def gaussian_test_error(
         raise ValueError(f"y_test has shape {y.shape}, expected {m.shape} to match mean")
     n, k = m.shape
     if s.shape not in ((n, n), (n, n, k)):
-        raise ValueError(f"cov has shape {s.shape}, expected {(n, n)} or {(n, n, k)} to match mean of shape {m.shape}")
+        raise ValueError(
+            f"cov has shape {s.shape}, expected {(n, n)} or {(n, n, k)} to match mean of shape {m.shape}"
+        )
     return spectrum_of(m, s, y).law(check_rank_tol(rank_tol))
 
 
@@ -161,7 +164,7 @@ def check_rank_tol(rank_tol: float | None) -> float:
 
 @dataclass(frozen=True)
 class Predictive:
-    """Gaussian predictive law at the test points: mean (N, k), and cov (N, N[, k]) or a root with cov = root root'."""
+    """Gaussian law at the test points: mean (N, k), and cov (N, N[, k]) or a root with cov = root root'."""
 
     mean: NDArray[Any]
     cov: NDArray[Any] | None
@@ -208,7 +211,7 @@ class Predictive:
 
         def predictions(z: NDArray[Any]) -> NDArray[Any]:
             columns = [z[:, ends[c] : ends[c + 1]] @ root.T for c, root in enumerate(roots)]
-            return self.mean + np.stack(columns, axis=2)
+            return np.asarray(self.mean + np.stack(columns, axis=2))
 
         return int(ends[-1]), predictions
 
@@ -227,7 +230,9 @@ def condition_on_kernel(
     def evaluate(a: NDArray[Any], b: NDArray[Any], name: str) -> NDArray[Any]:
         values = as_float_array(kernel(a, b), name, dtype=np.float64)
         if values.shape != (a.shape[0], b.shape[0]):
-            raise ValueError(f"the kernel returned {name} of shape {values.shape}, expected {(a.shape[0], b.shape[0])}")
+            raise ValueError(
+                f"the kernel returned {name} of shape {values.shape}, expected {(a.shape[0], b.shape[0])}"
+            )
         return values
 
     k_train = evaluate(X, X, "k(X_train, X_train)")
@@ -241,7 +246,8 @@ def condition_on_kernel(
     except np.linalg.LinAlgError:
         jitter = 1e-10 * float(np.trace(k_train)) / n
         warnings.warn(
-            f"the kernel matrix of the training points with alpha = {alpha:g} is not positive definite; tried again "
+            f"the kernel matrix of the training points with alpha = {alpha:g} is not positive "
+            "definite; tried again "
             f"with alpha = {alpha + jitter:.3g}. Pass a larger alpha, or remove repeated training points",
             UserWarning,
             stacklevel=stacklevel,
@@ -274,7 +280,9 @@ def condition_on_features(
     def evaluate(Z: NDArray[Any], name: str) -> NDArray[Any]:
         values = as_float_array(phi(Z), name, dtype=np.float64)
         if values.shape != (Z.shape[0], width):
-            raise ValueError(f"the feature map returned {name} of shape {values.shape}, expected {(Z.shape[0], width)}")
+            raise ValueError(
+                f"the feature map returned {name} of shape {values.shape}, expected {(Z.shape[0], width)}"
+            )
         return values
 
     train, test = evaluate(X, "phi(X_train)"), evaluate(X_test, "phi(X_test)")
@@ -305,7 +313,8 @@ def condition_regressor(model: Any, X: NDArray[Any], y: NDArray[Any], X_test: ND
     prior = 1.0
     kernel = getattr(fitted, "kernel_", None)
     if kernel is not None:
-        # A WhiteKernel enters k(Z) but not k(Z, Z'): the difference of the diagonals is the observation noise.
+        # A WhiteKernel enters k(Z) but not k(Z, Z'): the difference of the diagonals is the observation
+        # noise.
         between = np.diag(kernel(X_test, X_test))
         noise = kernel.diag(X_test) - between
         prior = float(np.max(np.abs(between), initial=0.0))

@@ -13,9 +13,11 @@ from .._lib.checks import as_float_array
 
 
 def kind_of(hypotheses: Any) -> str:
-    """Return "regressor", "sample_y", "estimator", "features", "kernel" or "sampler"; TypeError for anything else."""
+    """Return which of the six kinds the hypotheses are of; TypeError for anything else."""
     if isinstance(hypotheses, type):
-        raise TypeError(f"hypotheses is the class {hypotheses.__name__}, expected an object; create one with ()")
+        raise TypeError(
+            f"hypotheses is the class {hypotheses.__name__}, expected an object; create one with ()"
+        )
     predict = getattr(hypotheses, "predict", None)
     if callable(predict) and hasattr(hypotheses, "fit") and _accepts(predict, "return_cov"):
         return "regressor"
@@ -24,7 +26,8 @@ def kind_of(hypotheses: Any) -> str:
     if callable(predict) and hasattr(hypotheses, "fit"):
         if not seed_names(hypotheses):
             raise TypeError(
-                f"hypotheses is an estimator ({type(hypotheses).__name__}) without random_state, so it has one "
+                f"hypotheses is an estimator ({type(hypotheses).__name__}) without random_state, "
+                "so it has one "
                 "hypothesis only; pass one that depends on a seed, or a callable"
             )
         return "estimator"
@@ -36,8 +39,10 @@ def kind_of(hypotheses: Any) -> str:
         if _binds(hypotheses, 5):
             return "sampler"
     raise TypeError(
-        f"hypotheses is of no known kind ({type(hypotheses).__name__}); expected a kernel k(A, B), a feature map with "
-        "n_features, a GaussianProcessRegressor, an object with sample_y, an estimator with random_state, or a "
+        f"hypotheses is of no known kind ({type(hypotheses).__name__}); expected a kernel "
+        "k(A, B), a feature map with "
+        "n_features, a GaussianProcessRegressor, an object with sample_y, an estimator "
+        "with random_state, or a "
         "sampler(X_train, y_train, X_test, n_samples, rng)"
     )
 
@@ -50,7 +55,7 @@ def _accepts(function: Any, name: str) -> bool:
 
 
 def _binds(function: Any, count: int) -> bool:
-    """Tell whether a callable takes `count` positional arguments; one without a signature counts as a kernel."""
+    """Tell whether a callable takes `count` arguments; one without a signature counts as a kernel."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._lib.checks import as_float_array, check_choice, check_real
+from .._lib.checks import check_choice, check_real
 from .._lib.rng import RNGLike, as_generator
+from ._parameters import TailInfo, cumulants, merge, read_parameters
+from ._quadratic import diagonal_parts
+from ._quantiles import solve_tail
 from ._series import chernoff_tail, log_complement, ruben_lower, saddlepoint_tail
 from ._tails import CHERNOFF, CONVERGED, CROSSING, ERROR, LOG_PDF, LOG_TAIL, NODES, log_tails
 
@@ -20,43 +23,8 @@ _METHODS = ("contour", "saddlepoint", "ruben", "chernoff")
 _CHUNK = 500_000
 
 
-@dataclass(frozen=True)
-class TailInfo:
-    """How a log-tail was computed; every field has the shape of the value.
-
-    Attributes
-    ----------
-    numerical_error : ndarray
-        Absolute error to expect of the logarithm: quadrature and rounding (contour), or the
-        certified remainder (ruben); NaN for methods that are approximations or bounds.
-    nodes : ndarray
-        Nodes of the contour, or terms of the series.
-    converged : ndarray of bool
-    crossing : ndarray
-        Where the contour crosses the real axis: the saddlepoint, kept away from the pole at 0.
-    upper : ndarray of bool
-        Whether the upper tail was integrated (the smaller side of the mean always is).
-    """
-
-    numerical_error: NDArray[np.float64]
-    nodes: NDArray[np.float64]
-    converged: NDArray[np.bool_]
-    crossing: NDArray[np.float64]
-    upper: NDArray[np.bool_]
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-
-def _broadcast(value: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    array = as_float_array(value, name, ndim=(0, 1), dtype=np.float64)
-    if array.shape not in ((), (1,), shape):
-        raise ValueError(f"{name} has shape {array.shape}, expected {shape} to match weights, or a scalar")
-    return np.broadcast_to(array, shape).copy()
-
-
 class GeneralizedChi2:
-    r"""Law of ``offset + sum_i w_i chi'^2_{k_i}(lambda_i) + sigma Z``, frozen, with the names of `scipy.stats`.
+    r"""Law of ``offset + sum_i w_i chi'^2_{k_i}(lambda_i) + sigma Z``, frozen, named as in `scipy.stats`.
 
     Parameters
     ----------
@@ -115,36 +83,19 @@ class GeneralizedChi2:
         sigma: float = 0.0,
         shifts: ArrayLike | None = None,
     ) -> None:
-        w = np.atleast_1d(as_float_array(weights, "weights", ndim=(0, 1), dtype=np.float64, copy=True))
-        k = _broadcast(dofs, "dofs", w.shape)
-        if np.any(k <= 0.0):
-            raise ValueError(f"dofs must be positive, got {k.min():g}")
-        if noncentralities is not None and shifts is not None:
-            raise ValueError("got both noncentralities and shifts; pass one of them (shifts = weights * noncentralities)")
-        if shifts is not None:
-            b = _broadcast(shifts, "shifts", w.shape)
-            if np.any(b * np.sign(w) < 0.0):
-                raise ValueError("shifts must have the sign of their weights, since B_i = w_i lambda_i, lambda_i >= 0")
-        else:
-            lam = _broadcast(0.0 if noncentralities is None else noncentralities, "noncentralities", w.shape)
-            if np.any(lam < 0.0):
-                raise ValueError(f"noncentralities must be >= 0, got {lam.min():g}")
-            b = w * lam
+        w, k, b = read_parameters(weights, dofs, noncentralities, shifts)
         self.offset = check_real(offset, "offset")
         self.sigma = check_real(sigma, "sigma", low=0.0)
         if not np.any(w) and self.sigma == 0.0:
-            raise ValueError("weights are all zero and sigma is 0: the distribution is a point; pass a positive weight")
+            raise ValueError(
+                "weights are all zero and sigma is 0: the distribution is a point; pass a positive weight"
+            )
         self.weights, self.dofs, self.shifts = w, k, b
         for array in (w, k, b):
             array.flags.writeable = False
         self._q0 = math.fsum([self.offset, *b[w == 0.0]])
-        # Merge equal weights; runs of one sign and one dof are what the kernel likes.
-        values, index = np.unique(w[w != 0.0], return_inverse=True)
-        k_sum = np.bincount(index, k[w != 0.0], values.size)
-        b_sum = np.bincount(index, b[w != 0.0], values.size)
-        order = np.lexsort((np.abs(values), k_sum, values > 0.0))
-        self._parts = (values[order], k_sum[order], b_sum[order], self.sigma)
-        w, k, b, _ = self._parts
+        w, k, b = merge(w, k, b)
+        self._parts = (w, k, b, self.sigma)
         self._mean = math.fsum([*(w * k), *b])
         self._variance = math.fsum([*(2 * k * w**2 + 4 * w * b), self.sigma**2])
         self._low = 0.0 if self.sigma == 0.0 and np.all(w > 0.0) else -math.inf
@@ -152,8 +103,8 @@ class GeneralizedChi2:
 
     def __repr__(self) -> str:
         return (
-            f"GeneralizedChi2({self.weights.size} weights in [{self.weights.min():.3g}, {self.weights.max():.3g}], "
-            f"dofs {self.dofs.sum():g}, offset={self.offset:g}, sigma={self.sigma:g})"
+            f"GeneralizedChi2({self.weights.size} weights in [{self.weights.min(initial=0):.3g}, "
+            f"{self.weights.max(initial=0):.3g}], dofs {self.dofs.sum():g}, offset={self.offset:g}, sigma={self.sigma:g})"
         )
 
     @classmethod
@@ -187,29 +138,7 @@ class GeneralizedChi2:
         >>> print(law.mean(), law.var())  # chi'^2_1(9)
         10.0 38.0
         """
-        form = as_float_array(Q2, "Q2", ndim=2, dtype=np.float64)
-        n = form.shape[0]
-        linear = as_float_array(q1, "q1", ndim=1, dtype=np.float64)
-        centre = as_float_array(mean, "mean", ndim=1, dtype=np.float64)
-        covariance = as_float_array(cov, "cov", ndim=2, dtype=np.float64)
-        for array, name, shape in (
-            (form, "Q2", (n, n)), (linear, "q1", (n,)), (centre, "mean", (n,)), (covariance, "cov", (n, n)),
-        ):  # fmt: skip
-            if array.shape != shape:
-                raise ValueError(f"{name} has shape {array.shape}, expected {shape} to match Q2 of shape {form.shape}")
-        s, u = np.linalg.eigh(0.5 * (covariance + covariance.T))
-        if s.size and s[0] < -1e-8 * max(s[-1], 0.0) - 1e-300:
-            raise ValueError(f"cov is not positive semi-definite: it has an eigenvalue {s[0]:.3g}")
-        root = u * np.sqrt(np.maximum(s, 0.0))
-        form = 0.5 * (form + form.T)
-        d, v = np.linalg.eigh(root.T @ form @ root)
-        h = v.T @ (root.T @ (2.0 * (form @ centre) + linear))
-        quadratic = np.abs(d) > 4 * n * np.finfo(float).eps * np.abs(d).max(initial=0.0)
-        shifts = np.zeros(n)
-        shifts[quadratic] = h[quadratic] ** 2 / (4.0 * d[quadratic])
-        constant = float(centre @ form @ centre + linear @ centre) + check_real(q0, "q0") - float(shifts.sum())
-        sigma = float(np.linalg.norm(h[~quadratic]))
-        weights = np.where(quadratic, d, 0.0)
+        weights, shifts, constant, sigma = diagonal_parts(Q2, q1, q0, mean, cov)
         return cls(weights, 1, offset=constant, sigma=sigma, shifts=shifts)
 
     # Moments.
@@ -229,7 +158,7 @@ class GeneralizedChi2:
     def skew(self) -> float:
         """Return the skewness, K'''(0) / K''(0)^(3/2)."""
         w, k, b, _ = self._parts
-        return float(np.sum(8 * k * w**3 + 24 * w**2 * b)) / self._variance**1.5
+        return float(np.sum(8 * k * w**3 + 24 * w**2 * b) / self._variance**1.5)
 
     def median(self) -> float:
         """Return the median."""
@@ -251,26 +180,14 @@ class GeneralizedChi2:
         """
         check_choice(order, "order", (0, 1, 2, 3))
         at = np.asarray(t, dtype=np.float64)
-        tt = at.reshape(-1, 1)
-        w, k, b, sigma = self._parts
-        with np.errstate(invalid="ignore", divide="ignore"):
-            u = 1.0 - 2.0 * w * tt
-            inside = np.all(u > 0.0, axis=1)
-            if order == 0:
-                value = np.sum(-0.5 * k * np.log1p(-2.0 * w * tt) + b * tt / u, axis=1)
-                value += 0.5 * (sigma * tt[:, 0]) ** 2 + self._q0 * tt[:, 0]
-            elif order == 1:
-                value = np.sum(k * w / u + b / u**2, axis=1) + sigma**2 * tt[:, 0] + self._q0
-            elif order == 2:
-                value = np.sum(2 * k * w**2 / u**2 + 4 * w * b / u**3, axis=1) + sigma**2
-            else:
-                value = np.sum(8 * k * w**3 / u**3 + 24 * w**2 * b / u**4, axis=1)
-        value = np.where(inside, value, math.inf if order == 0 else math.nan)
-        return value.reshape(at.shape)[()]  # type: ignore[no-any-return]
+        value = cumulants(*self._parts, self._q0, at.reshape(-1), order)
+        return value.reshape(at.shape)[()]
 
     # Probabilities.
 
-    def logcdf(self, x: ArrayLike, method: str = "contour", tol: float = 1e-13, return_info: bool = False) -> Any:
+    def logcdf(
+        self, x: ArrayLike, method: str = "contour", tol: float = 1e-13, return_info: bool = False
+    ) -> Any:
         """Evaluate log P(Q <= x).
 
         Parameters
@@ -296,7 +213,9 @@ class GeneralizedChi2:
         """
         return self._evaluate(x, method, tol, return_info, upper=False)
 
-    def logsf(self, x: ArrayLike, method: str = "contour", tol: float = 1e-13, return_info: bool = False) -> Any:
+    def logsf(
+        self, x: ArrayLike, method: str = "contour", tol: float = 1e-13, return_info: bool = False
+    ) -> Any:
         """Evaluate log P(Q > x); parameters as for `logcdf`."""
         return self._evaluate(x, method, tol, return_info, upper=True)
 
@@ -400,7 +319,9 @@ class GeneralizedChi2:
             elif method == "ruben":
                 w, k, b, sigma = self._parts
                 if sigma > 0.0 or np.any(w < 0.0):
-                    raise ValueError("method 'ruben' needs positive weights and sigma = 0; use method='contour'")
+                    raise ValueError(
+                        "method 'ruben' needs positive weights and sigma = 0; use method='contour'"
+                    )
                 tail, error[inside], nodes[inside] = ruben_lower(zi, w, k, b, tol)
                 ri = np.zeros_like(ri)
             else:
@@ -420,7 +341,7 @@ class GeneralizedChi2:
         result = value.reshape(at.shape)[()]
         if not return_info:
             return result
-        fields = (error, nodes, converged, crossing, right)
+        fields: list[Any] = [error, nodes, converged, crossing, right]
         return result, TailInfo(*(field.reshape(at.shape)[()] for field in fields))
 
     @staticmethod
@@ -428,14 +349,15 @@ class GeneralizedChi2:
         from scipy.integrate import IntegrationWarning
 
         warnings.warn(
-            f"the contour integral did not converge to tol in 12 halvings; the worst expected error of log P is "
+            "the contour integral did not converge to tol in 12 halvings; the worst expected "
+            "error of log P is "
             f"{error:.1e}. Raise tol, or look at return_info=True",
             IntegrationWarning,
             stacklevel=4,
         )
 
     def _invert(self, q: ArrayLike, upper: bool) -> Any:
-        """Solve log tail = log q by Newton's method inside a bracket, on the side of the mean where q lies."""
+        """Solve log tail = log q on the side of the mean where q lies."""
         at = np.asarray(q, dtype=np.float64)
         flat = at.reshape(-1)
         result = np.full(flat.size, np.nan)
@@ -450,35 +372,16 @@ class GeneralizedChi2:
             for side in (False, True):
                 chosen = here == (side == upper)
                 if chosen.any():
-                    result[inner[chosen]] = self._solve(target[chosen], side)
+                    result[inner[chosen]] = solve_tail(
+                        target[chosen],
+                        self._mean,
+                        math.sqrt(self._variance),
+                        1.0 if side else -1.0,
+                        math.isfinite(self._high if side else self._low),
+                        partial(self._side, upper=side),
+                        lambda z: self._rows(z, 1e-10, True)[:, LOG_PDF],
+                    )
         return (result + self._q0).reshape(at.shape)[()]
-
-    def _solve(self, target: NDArray[Any], upper: bool) -> NDArray[Any]:
-        """Return z on one side of the mean with the log of that side's tail equal to `target`."""
-        sign = 1.0 if upper else -1.0
-        end = self._high if upper else self._low
-        bounded = math.isfinite(end)
-        spread = math.sqrt(self._variance)
-        # r runs from 0 at the mean outwards: z = mean exp(-r) towards a finite end at 0, else mean +- std r.
-        r = np.full(target.size, 0.1)
-        low, high = np.zeros(target.size), np.full(target.size, np.inf)
-        for _ in range(200):
-            z = self._mean * np.exp(-r) if bounded else self._mean + sign * spread * r
-            step_out = np.abs(z) if bounded else np.full(z.size, spread)
-            log_tail = self._side(z, upper)
-            excess = log_tail - target
-            slope = np.exp(self._rows(z, 1e-10, True)[:, LOG_PDF] - log_tail) * step_out
-            low, high = np.where(excess > 0, r, low), np.where(excess > 0, high, r)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                new = r + excess / slope
-            outside = ~((new > low) & (new < high))
-            middle = np.where(np.isfinite(high), 0.5 * (low + high), 4.0 * low + 0.1)
-            new = np.where(outside, middle, np.minimum(new, 8.0 * r + 1.0))
-            done = (np.abs(new - r) <= 4e-16 * np.maximum(1.0, r)) | (np.abs(excess) <= 2e-16 * np.abs(target))
-            r = np.where(done, r, new)
-            if done.all():
-                break
-        return np.asarray(self._mean * np.exp(-r) if bounded else self._mean + sign * spread * r)
 
     def _side(self, z: NDArray[Any], upper: bool) -> NDArray[Any]:
         """Return the log of one tail at z on that side of the mean."""
@@ -486,7 +389,7 @@ class GeneralizedChi2:
         return np.where((z > self._mean) == upper, tail, log_complement(tail))
 
     def _chernoff(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return a certified upper bound on logcdf from the point where the contour crosses; cheap beside `logcdf`."""
+        """Return a certified upper bound on logcdf, from the point where the contour crosses."""
         _, z = self._centred(x)
         bound = np.zeros(z.size)
         bound[z <= self._low] = -np.inf

@@ -90,7 +90,8 @@ class InductiveBiasResult:
         rows = zip(*(np.ravel(a) for a in (self.estimate, self.bits, low, high, self.lower_bound_nats)))
         for estimate, bits, left, right, bound in rows:
             lines.append(
-                f"  {estimate:.6g} nats ({bits:.6g} bits), interval [{left:.6g}, {right:.6g}], at least {bound:.6g}"
+                f"  {estimate:.6g} nats ({bits:.6g} bits), interval [{left:.6g}, {right:.6g}], at "
+                f"least {bound:.6g}"
             )
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 

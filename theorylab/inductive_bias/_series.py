@@ -20,8 +20,10 @@ def log_complement(log_p: NDArray[Any]) -> NDArray[Any]:
     """Return log(1 - exp(log_p)) without cancellation."""
     log_p = np.minimum(log_p, 0.0)
     with np.errstate(divide="ignore"):
-        return np.where(
-            log_p > -math.log(2.0), np.log(-np.expm1(log_p)), np.log1p(-np.exp(np.minimum(log_p, -0.6)))
+        return np.asarray(
+            np.where(
+                log_p > -math.log(2.0), np.log(-np.expm1(log_p)), np.log1p(-np.exp(np.minimum(log_p, -0.6)))
+            )
         )
 
 
@@ -42,7 +44,7 @@ def saddlepoint_tail(
     skewness = float(np.sum(8 * k * w**3 + 24 * w**2 * b)) / variance**1.5
     lower_at_mean = 0.5 + skewness / (6 * math.sqrt(2 * math.pi))
     at_mean = np.log(np.where(upper, 1 - lower_at_mean, lower_at_mean))
-    return np.where(near, at_mean, far)
+    return np.asarray(np.where(near, at_mean, far))
 
 
 def chernoff_tail(
@@ -55,7 +57,7 @@ def chernoff_tail(
 
 
 @jit(fastmath=REASSOC)
-def _ruben_coefficients(base, w, k, b, tolerance, max_terms):
+def _ruben_coefficients(base: Any, w: Any, k: Any, b: Any, tolerance: Any, max_terms: Any) -> Any:
     """Return Ruben's c_j / c_0 until their sum leaves less than `tolerance`, with log c_0."""
     n = w.size
     log_first = 0.0
@@ -98,13 +100,13 @@ def _log_gamma_cdf(a: NDArray[Any], z: float) -> NDArray[Any]:
     direct = special.gammainc(a, z)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         series = a * math.log(z) - z - special.gammaln(a + 1) + np.log(special.hyp1f1(1.0, a + 1.0, z))
-        return np.where(a > z, series, np.log(direct))
+        return np.asarray(np.where(a > z, series, np.log(direct)))
 
 
 def ruben_lower(
     z: NDArray[Any], w: NDArray[Any], k: NDArray[Any], b: NDArray[Any], tol: float
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return log P(Q <= z) by Ruben's series, the certified bound on its truncation, and the number of terms."""
+    """Return log P(Q <= z) by Ruben's series, its certified truncation error, and the number of terms."""
     base = float(w.min())
     c, log_scale, total = _ruben_coefficients(base, w, k, b, 1e-17, _MAX_TERMS)
     missing = max(0.0, 1.0 - total * math.exp(min(log_scale, 700.0)))
@@ -122,7 +124,8 @@ def ruben_lower(
         from scipy.integrate import IntegrationWarning
 
         warnings.warn(
-            f"Ruben's series left a relative remainder of {errors.max():.1e} after {c.size} terms; the weights "
+            f"Ruben's series left a relative remainder of {errors.max():.1e} after {c.size} "
+            "terms; the weights "
             f"spread over a factor {w.max() / base:.1e}. Use method='contour'.",
             IntegrationWarning,
             stacklevel=4,

@@ -106,13 +106,15 @@ def splitting_log_probability(
         log_probability, spread = -math.inf, math.nan
     if finite.size < n_runs:
         warnings.warn(
-            f"{n_runs - finite.size} of {n_runs} runs found no way down to eps = {eps:g}; raise n_particles or n_moves",
+            f"{n_runs - finite.size} of {n_runs} runs found no way down to eps = {eps:g}; "
+            "raise n_particles or n_moves",
             UserWarning,
             stacklevel=2,
         )
     elif spread > 0.02 * abs(log_probability) and spread > 0.0:
         warnings.warn(
-            f"the runs spread by {spread:.3g} about log P = {log_probability:.5g}, more than 2 %; raise n_particles "
+            f"the runs spread by {spread:.3g} about log P = {log_probability:.5g}, more than "
+            "2 %; raise n_particles "
             "or n_moves",
             UserWarning,
             stacklevel=2,
@@ -125,7 +127,9 @@ def splitting_log_probability(
 def _errors(error_fn: Callable[[NDArray[Any]], Any], z: NDArray[Any]) -> NDArray[Any]:
     errors = np.asarray(error_fn(z), dtype=np.float64)
     if errors.shape != (z.shape[0],):
-        raise ValueError(f"error_fn returned shape {errors.shape}, expected {(z.shape[0],)}, one error for each latent")
+        raise ValueError(
+            f"error_fn returned shape {errors.shape}, expected {(z.shape[0],)}, one error for each latent"
+        )
     if np.isnan(errors).any():
         raise ValueError("error_fn returned NaN, expected real errors")
     return errors

@@ -15,6 +15,7 @@ with t, so no depth overflows, and c x is only ever subtracted once.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ N_COLUMNS = 7
 
 
 @jit(fastmath=REASSOC)
-def _relative_cumulants(w, k, b, sigma, t):
+def _relative_cumulants(w: Any, k: Any, b: Any, sigma: Any, t: Any) -> Any:
     """Return t K', t^2 K'', t^3 K''' at t."""
     a1 = a2 = a3 = 0.0
     for i in range(w.size):
@@ -46,7 +47,7 @@ def _relative_cumulants(w, k, b, sigma, t):
 
 
 @jit
-def _exponent(w, k, b, sigma, t, x):
+def _exponent(w: Any, k: Any, b: Any, sigma: Any, t: Any, x: Any) -> Any:
     """Return K(t) - t x by compensated summation, and the rounding error to expect of it."""
     total = -t * x
     size = abs(total)
@@ -68,7 +69,7 @@ def _exponent(w, k, b, sigma, t, x):
 
 
 @jit
-def _reach(w, sign):
+def _reach(w: Any, sign: Any) -> Any:
     """Return how far the strip of convergence extends from 0 on one side: 1 / (2 max(sign w)), or inf."""
     largest = 0.0
     for i in range(w.size):
@@ -77,7 +78,7 @@ def _reach(w, sign):
 
 
 @jit
-def _near(w, k, b, sigma, sign):
+def _near(w: Any, k: Any, b: Any, sigma: Any, sign: Any) -> Any:
     """Return a point so near to the pole at 0 that the contour should not come nearer."""
     variance = sigma * sigma
     for i in range(w.size):
@@ -86,7 +87,7 @@ def _near(w, k, b, sigma, sign):
 
 
 @jit
-def _saddle(w, k, b, sigma, x, sign, start, tolerance):
+def _saddle(w: Any, k: Any, b: Any, sigma: Any, x: Any, sign: Any, start: Any, tolerance: Any) -> Any:
     """Solve K'(t) = x for t between `start` and the end of the strip on the side of `sign`.
 
     Newton in the logarithm of |t| (of |t| / (reach - |t|) where the strip ends),
@@ -95,7 +96,7 @@ def _saddle(w, k, b, sigma, x, sign, start, tolerance):
     reach = _reach(w, sign)
     bounded = reach < math.inf
     p = abs(start)
-    a1, a2, a3 = _relative_cumulants(w, k, b, sigma, sign * p)
+    a1, a2, _ = _relative_cumulants(w, k, b, sigma, sign * p)
     if a1 - sign * p * x >= 0.0:
         return sign * p
     dof = 0.0
@@ -120,7 +121,7 @@ def _saddle(w, k, b, sigma, x, sign, start, tolerance):
         else:
             p = math.exp(r)
         t = sign * p
-        a1, a2, a3 = _relative_cumulants(w, k, b, sigma, t)
+        a1, a2, _ = _relative_cumulants(w, k, b, sigma, t)
         target = t * x
         if a1 * target > 0.0:
             step = -math.log(a1 / target) * a1 / a2
@@ -146,7 +147,7 @@ def _saddle(w, k, b, sigma, x, sign, start, tolerance):
 
 
 @jit(fastmath=REASSOC)
-def _multiply(y, first, last, dr, di, pr, pi, turn):
+def _multiply(y: Any, first: Any, last: Any, dr: Any, di: Any, pr: Any, pi: Any, turn: Any) -> Any:
     """Multiply the factors 1 - y d of one group, or their conjugates for y > 0, and count turns of the phase.
 
     Each factor then turns the product counter-clockwise by less than half a
@@ -167,7 +168,7 @@ def _multiply(y, first, last, dr, di, pr, pi, turn):
 
 
 @jit(fastmath=REASSOC)
-def _add_shifts(y, beta, dr, di, er, ei):
+def _add_shifts(y: Any, beta: Any, dr: Any, di: Any, er: Any, ei: Any) -> Any:
     """Add sum_i beta_i d / (1 - y_i d) to the exponents."""
     n = dr.size
     for i in range(y.size):
@@ -182,7 +183,22 @@ def _add_shifts(y, beta, dr, di, er, ei):
 
 
 @jit
-def _block(k, y, beta, cx, gauss, ymax, shifted, first, stride, h, a, bend, work, out):
+def _block(
+    k: Any,
+    y: Any,
+    beta: Any,
+    cx: Any,
+    gauss: Any,
+    ymax: Any,
+    shifted: Any,
+    first: Any,
+    stride: Any,
+    h: Any,
+    a: Any,
+    bend: Any,
+    work: Any,
+    out: Any,
+) -> Any:
     """Fill one block of nodes v = (first + stride j) h.
 
     Row 0 of `out` receives Im(e^phi zeta'/zeta), row 1 its modulus and row 2
@@ -240,7 +256,7 @@ def _block(k, y, beta, cx, gauss, ymax, shifted, first, stride, h, a, bend, work
 
 
 @jit
-def _shape(a2, bend, slope):
+def _shape(a2: Any, bend: Any, slope: Any) -> Any:
     """Return a, the bend of the hyperbola zeta = 1 + i a sinh v + bend (cosh v - 1), and the first step in v.
 
     `bend` is the quadratic coefficient wanted near the crossing, `slope` bounds
@@ -252,7 +268,24 @@ def _shape(a2, bend, slope):
 
 
 @jit
-def _integrate(k, y, beta, cx, gauss, ymax, shifted, column, a, bend, h, goal, budget, work, out, found):
+def _integrate(
+    k: Any,
+    y: Any,
+    beta: Any,
+    cx: Any,
+    gauss: Any,
+    ymax: Any,
+    shifted: Any,
+    column: Any,
+    a: Any,
+    bend: Any,
+    h: Any,
+    goal: Any,
+    budget: Any,
+    work: Any,
+    out: Any,
+    found: Any,
+) -> Any:
     """Halve the step of the trapezoidal rule until two results agree.
 
     `found` receives the value, its relative error, the integral of the modulus
@@ -297,11 +330,23 @@ def _integrate(k, y, beta, cx, gauss, ymax, shifted, column, a, bend, h, goal, b
 
 
 @jit
-def _log_tail(w, k, b, sigma, x, sign, tol, density, row, work, out):
+def _log_tail(
+    w: Any,
+    k: Any,
+    b: Any,
+    sigma: Any,
+    x: Any,
+    sign: Any,
+    tol: Any,
+    density: Any,
+    row: Any,
+    work: Any,
+    out: Any,
+) -> Any:
     """Write the log of one tail at `x` (the offset already subtracted) and its diagnostics into `row`."""
     n = w.size
     c = _saddle(w, k, b, sigma, x, sign, _near(w, k, b, sigma, sign), 1e-6)
-    a1, a2, a3 = _relative_cumulants(w, k, b, sigma, c)
+    _, a2, a3 = _relative_cumulants(w, k, b, sigma, c)
     height, rounding = _exponent(w, k, b, sigma, c, x)
     y = np.empty(n)
     beta = np.empty(n)
@@ -372,7 +417,7 @@ def _log_tail(w, k, b, sigma, x, sign, tol, density, row, work, out):
 
 
 @jit
-def _scale_of(w, sigma):
+def _scale_of(w: Any, sigma: Any) -> Any:
     """Return the power of two next to the largest weight or sigma; dividing by it is exact."""
     largest = sigma
     for i in range(w.size):
@@ -381,7 +426,7 @@ def _scale_of(w, sigma):
 
 
 @jit
-def log_tails(x, w, k, b, sigma, upper, tol, density):
+def log_tails(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any, tol: Any, density: Any) -> Any:
     """Evaluate log tails (or log densities) at each x.
 
     Parameters
@@ -417,8 +462,8 @@ def log_tails(x, w, k, b, sigma, upper, tol, density):
 
 
 @jit
-def saddles(x, w, k, b, sigma, upper):
-    """Return t, K(t) - t x, t^2 K'' and the expected rounding at the exact saddlepoint of each x, on the side of its tail."""
+def saddles(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any) -> Any:
+    """Return t, K(t) - t x, t^2 K'' and the rounding of the second at the exact saddlepoint of each x."""
     scale = _scale_of(w, sigma)
     ws = w / scale
     bs = b / scale
@@ -435,7 +480,7 @@ def saddles(x, w, k, b, sigma, upper):
 
 
 @jit
-def _log_complement(log_p):
+def _log_complement(log_p: Any) -> Any:
     """Return log(1 - exp(log_p))."""
     if log_p >= 0.0:
         return -math.inf
@@ -445,8 +490,8 @@ def _log_complement(log_p):
 
 
 @jit
-def _spectrum(weights, dofs, shifts, offset):
-    """Return float64 copies of weights, dofs and shifts without null weights, whose shifts join the offset."""
+def _spectrum(weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
+    """Return weights, dofs and shifts without null weights, whose shifts join the offset."""
     count = 0
     for i in range(weights.size):
         if weights[i] != 0.0:
@@ -464,7 +509,7 @@ def _spectrum(weights, dofs, shifts, offset):
 
 
 @jit
-def logcdf_of_spectrum(x, w, k, b, q0):
+def logcdf_of_spectrum(x: Any, w: Any, k: Any, b: Any, q0: Any) -> Any:
     """Return log P(Q <= x) at each x for one spectrum without null weights."""
     n = x.size
     values = np.empty(n)
@@ -496,7 +541,7 @@ def logcdf_of_spectrum(x, w, k, b, q0):
 
 
 @jit
-def logcdf_batch(x, weights, dofs, shifts, offset):
+def logcdf_batch(x: Any, weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
     """Return log P(Q_p <= x_p), spectrum p in row p of `weights`, `dofs` and `shifts`."""
     values = np.empty(x.size)
     for p in range(x.size):
@@ -506,7 +551,7 @@ def logcdf_batch(x, weights, dofs, shifts, offset):
 
 
 @jit
-def logcdf_shared(x, weights, dofs, shifts, offset):
+def logcdf_shared(x: Any, weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
     """Return log P(Q <= x) at each x for one spectrum."""
     w, k, b, q0 = _spectrum(weights, dofs, shifts, offset)
     return logcdf_of_spectrum(x, w, k, b, q0)
