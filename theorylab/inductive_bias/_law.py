@@ -70,7 +70,7 @@ class GeneralizedChi2:
     >>> print(f"{law.logsf(1e4):.10f}")
     -4999.0191707470
     >>> round(float(law.ppf(0.5)), 6)
-    2.799219
+    2.981336
     """
 
     def __init__(
@@ -103,8 +103,8 @@ class GeneralizedChi2:
 
     def __repr__(self) -> str:
         return (
-            f"GeneralizedChi2({self.weights.size} weights in [{self.weights.min(initial=0):.3g}, "
-            f"{self.weights.max(initial=0):.3g}], dofs {self.dofs.sum():g}, offset={self.offset:g}, sigma={self.sigma:g})"
+            f"GeneralizedChi2({self.weights.size} weights, dofs {self.dofs.sum():g}, "
+            f"mean {self.mean():.6g}, std {self.std():.6g})"
         )
 
     @classmethod

@@ -77,7 +77,7 @@ def read_parameters(
 
 
 def merge(w: NDArray[Any], k: NDArray[Any], b: NDArray[Any]) -> Parts:
-    """Drop null weights and merge equal ones; order by sign and dof, for runs of these are what the kernel likes."""
+    """Drop null weights, merge equal ones, and order by sign and dof into runs, as the kernel likes them."""
     kept = w != 0.0
     values, index = np.unique(w[kept], return_inverse=True)
     k_sum = np.bincount(index, k[kept], values.size)
@@ -95,7 +95,7 @@ def cumulants(
     t: NDArray[Any],
     order: int,
 ) -> NDArray[Any]:
-    """Return K, K', K'' or its derivative at each t; inf (order 0) or NaN outside the strip of convergence."""
+    """Return a derivative of K at each t; inf (order 0) or NaN outside the strip of convergence."""
     tt = t[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         u = 1.0 - 2.0 * w * tt
