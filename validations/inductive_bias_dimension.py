@@ -77,7 +77,7 @@ def draw_growth(ax, result):
     twin.plot(DIMENSIONS, np.array(formula) / np.log(10), ":", color="C1")
     twin.set_ylabel("log10 of bits, closed form of 2023 (dotted)", color="C1")
     ax.set(xscale="log", xlabel="input dimension", ylabel="inductive bias at eps = 0.01, nats")
-    ax.legend(loc="lower right")
+    ax.legend(loc=(0.4, 0.3))
 
 
 limit = Claim(

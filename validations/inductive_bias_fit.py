@@ -85,6 +85,10 @@ tail = Claim(
 )
 
 
+# Drawn beside the judged ones.
+OTHERS = ["RBF d=1", "RBF d=10", "RBF d=30"]
+
+
 def distance(samples):
     """Relative distance of the fit from the exact value."""
     return Samples(np.abs(samples.values - 1.0), **samples.extras)
@@ -92,7 +96,10 @@ def distance(samples):
 
 @tail.measure
 def fitted(space, rng):
-    return distance(fit_over_exact(space, rng, 0.01))
+    samples = distance(fit_over_exact(space, rng, 0.01))
+    others = [fit_over_exact(other, rng, 0.01).extras for other in OTHERS]
+    exact, fit = ([o[key] for o in others] for key in ("exact", "fit"))
+    return Samples(samples.values, **samples.extras, others_exact=exact, others_fit=fit)
 
 
 @tail.control(
@@ -104,8 +111,12 @@ def flat(space, rng):
 
 @tail.figure
 def draw_tail(ax, result):
-    for i, space in enumerate(result.axis("space")):
-        exact, fit = result.extras("exact", space=space)[0], result.extras("fit", space=space)[0]
+    shown = [
+        (s, result.extras("exact", space=s)[0], result.extras("fit", space=s)[0])
+        for s in result.axis("space")
+    ]
+    exacts, fits = (result.extras(key, space="RBF d=3")[0] for key in ("others_exact", "others_fit"))
+    for i, (space, exact, fit) in enumerate([*shown, *zip(OTHERS, exacts, fits)]):
         ax.plot(CURVE, exact, color=f"C{i}", label=space)
         ax.plot(CURVE, fit, ":", color=f"C{i}", lw=2)
     exact, fit = (

@@ -110,7 +110,8 @@ def draw_classes(ax, result):
         xerr=values.std(axis=0, ddof=1)[order],
         color=colours,
     )
-    shuffled = np.array(result.extras("nats", "shuffled_labels"))[:, names.index("network")]
+    column = [str(name) for name in result.extras("names", "shuffled_labels")[0]].index("network")
+    shuffled = np.array(result.extras("nats", "shuffled_labels"))[:, column]
     ax.barh(["network, shuffled (control)"], [shuffled.mean()], color="0.6")
     ax.set(xlabel="inductive bias of the reached test error, nats")
 

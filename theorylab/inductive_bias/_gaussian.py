@@ -75,27 +75,29 @@ class Spectrum:
         return int(self.cut(rank_tol).sum(axis=1).max())
 
 
-def spectrum_of(mean: NDArray[Any], cov: NDArray[Any], y: NDArray[Any], noise: float = 0.0) -> Spectrum:
+def spectrum_of(
+    mean: NDArray[Any], cov: NDArray[Any], y: NDArray[Any], noise: float = 0.0, slack: float = 0.0
+) -> Spectrum:
     """Diagonalise one covariance (N, N), or one for each output (N, N, k)."""
     n, k = mean.shape
     gap = mean - y
     if cov.ndim == 2:
-        values, basis = _eigh(cov, noise)
+        values, basis = _eigh(cov, slack)
         squares = np.sum((basis.T @ gap) ** 2, axis=1)
         return Spectrum(values[None], squares[None], 0.0, np.array([k]), noise, n, k)
     rows = []
     for c in range(k):
-        values, basis = _eigh(cov[:, :, c], noise)
+        values, basis = _eigh(cov[:, :, c], slack)
         rows.append((values, (basis.T @ gap[:, c]) ** 2))
     values, squares = (np.stack(part) for part in zip(*rows))
     return Spectrum(values, squares, 0.0, np.ones(k), noise, n, k)
 
 
-def _eigh(cov: NDArray[Any], noise: float) -> tuple[NDArray[Any], NDArray[Any]]:
+def _eigh(cov: NDArray[Any], slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return eigenvalues, rounding below zero removed, and eigenvectors."""
     values, basis = np.linalg.eigh(0.5 * (cov + cov.T))
     largest = float(values[-1])
-    if values[0] < -max(1e-8 * max(largest, 0.0), 100.0 * noise, 1e-300):
+    if values[0] < -max(1e-8 * max(largest, 0.0), slack, 1e-300):
         raise ValueError(
             f"the posterior covariance is not PSD: it has an eigenvalue {values[0]:.3g} beside the largest "
             f"{largest:.3g}; add noise (alpha), or check the kernel"
@@ -170,12 +172,13 @@ class Predictive:
     cov: NDArray[Any] | None
     root: NDArray[Any] | None = None
     noise: float = 0.0
+    slack: float = 0.0
 
     def spectrum(self, y: NDArray[Any]) -> Spectrum:
         """Diagonalise; from a root by its singular values, which resolve twice the digits."""
         if self.root is None:
             assert self.cov is not None
-            return spectrum_of(self.mean, self.cov, y, self.noise)
+            return spectrum_of(self.mean, self.cov, y, self.noise, self.slack)
         n, k = self.mean.shape
         basis, singular, _ = np.linalg.svd(self.root, full_matrices=False)
         gap = self.mean - y
@@ -191,7 +194,9 @@ class Predictive:
     def subset(self, rows: NDArray[Any]) -> Predictive:
         """Return the law at some of the test points, repeats allowed."""
         cov = None if self.cov is None else self.cov[np.ix_(rows, rows)]
-        return Predictive(self.mean[rows], cov, None if self.root is None else self.root[rows], self.noise)
+        return Predictive(
+            self.mean[rows], cov, None if self.root is None else self.root[rows], self.noise, self.slack
+        )
 
     def sampler(self) -> tuple[int, Callable[[NDArray[Any]], NDArray[Any]]]:
         """Return the latent dimension and the map from latents (M, dim) to predictions (M, N, k)."""
@@ -203,7 +208,7 @@ class Predictive:
             covs = [self.cov] if self.cov.ndim == 2 else [self.cov[:, :, c] for c in range(k)]
             roots = []
             for cov in covs:
-                values, basis = _eigh(cov, self.noise)
+                values, basis = _eigh(cov, self.slack)
                 kept = values > max(n * _EPS * values[-1], self.noise)
                 roots.append(basis[:, kept] * np.sqrt(values[kept]))
             roots = roots if len(roots) == k else roots * k
@@ -264,7 +269,10 @@ def condition_on_kernel(
     white = solve_triangular(lower, y, lower=True, check_finite=False)
     # The posterior covariance is a difference: its rounding follows the prior, not the posterior.
     floor = X_test.shape[0] * _EPS * float(np.max(np.abs(np.diag(k_test)), initial=0.0))
-    return Predictive(v.T @ white, k_test - v.T @ v, noise=0.1 * floor)
+    # Where a rounding of the kernel moves the posterior most: the weights K^-1 k of a test point, squared.
+    weights = solve_triangular(lower, v, lower=True, trans="T", check_finite=False)
+    slack = 10.0 * floor * (1.0 + float(np.max(np.sum(weights**2, axis=0), initial=0.0)))
+    return Predictive(v.T @ white, k_test - v.T @ v, noise=0.1 * floor, slack=slack)
 
 
 def condition_on_features(
@@ -326,4 +334,6 @@ def condition_regressor(model: Any, X: NDArray[Any], y: NDArray[Any], X_test: ND
         cov[rows, rows] -= noise * scale[0]
     if cov.ndim == 3 and np.all(cov == cov[:, :, :1]):
         cov = np.ascontiguousarray(cov[:, :, 0])
-    return Predictive(mean, cov, noise=0.1 * n * _EPS * prior * float(scale.max()))
+    return Predictive(
+        mean, cov, noise=0.1 * n * _EPS * prior * float(scale.max()), slack=1e-10 * prior * float(scale.max())
+    )
