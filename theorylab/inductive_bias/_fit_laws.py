@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 from ._law import GeneralizedChi2
 
@@ -149,6 +149,8 @@ class NoncentralFit:
 
     def _refine(self, best: int) -> tuple[float, float, float]:
         """Maximise over all three parameters, on the whole sample."""
+        from scipy.optimize import minimize
+
         share = float(np.clip(self.shares[best], 1e-4, 0.995))
         start = np.array([math.log(share / (1.0 - share)), *self.profile[best][1]])
 
@@ -161,7 +163,7 @@ class NoncentralFit:
         simplex = np.vstack(
             [start, start + [0.5, 0.1, 0.0], start + [0.0, 0.1, 0.0], start + [0.0, 0.0, 0.02]]
         )
-        found = optimize.minimize(
+        found = minimize(
             loss, start, method="Nelder-Mead",
             options={"initial_simplex": simplex, "xatol": 1e-5, "fatol": 1e-9, "maxiter": 400},
         )  # fmt: skip
