@@ -1,6 +1,7 @@
 """Log-tails against high precision, against other methods, and against each other."""
 
 import json
+import math
 import pathlib
 
 import mpmath as mp
@@ -358,3 +359,22 @@ def test_non_convergence_warns_with_the_value():
     spread = GeneralizedChi2(10.0 ** -np.arange(7.0))
     with pytest.warns(integrate.IntegrationWarning, match="Ruben's series"):
         spread.logcdf(1.0, method="ruben")
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_extreme_scales(scale):
+    plain, scaled = GeneralizedChi2([1.0, 1e-10], [1, 2]), GeneralizedChi2([scale, 1e-10 * scale], [1, 2])
+    x = np.array([1e-5, 0.5, 3.0, 100.0])
+    # 1e200 is not a power of two: x and w are rounded.
+    np.testing.assert_allclose(scaled.logcdf(scale * x), plain.logcdf(x), rtol=1e-12)
+    np.testing.assert_allclose(scaled.ppf([0.1, 0.9]), scale * plain.ppf([0.1, 0.9]), rtol=1e-11)
+    assert scaled.std() == pytest.approx(scale * plain.std())
+    assert scaled.skew() == pytest.approx(plain.skew())
+
+
+def test_upper_tails_beyond_the_range_of_probabilities():
+    law = GeneralizedChi2([1.0], 3)
+    for x in (1e5, 1e10, 1e15):
+        # erfc's asymptotic series: log Q(3/2, x/2) = -x/2 + log(2 x / pi)/2 + O(1/x).
+        value, info = law.logsf(x, return_info=True)
+        assert abs(value - (-x / 2 + 0.5 * math.log(2 * x / math.pi))) <= 2 * info.numerical_error + 1.5 / x

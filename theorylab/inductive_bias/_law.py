@@ -97,7 +97,14 @@ class GeneralizedChi2:
         w, k, b = merge(w, k, b)
         self._parts = (w, k, b, self.sigma)
         self._mean = math.fsum([*(w * k), *b])
-        self._variance = math.fsum([*(2 * k * w**2 + 4 * w * b), self.sigma**2])
+        # Moments in units of the scale: squares of weights may leave the range of floating-point numbers.
+        largest = max(float(np.max(np.abs(w), initial=0.0)), self.sigma)
+        scale = math.ldexp(1.0, math.frexp(largest)[1])
+        w, b, s = w / scale, b / scale, self.sigma / scale
+        variance = math.fsum([*(2 * k * w**2 + 4 * w * b), s * s])
+        self._variance = variance * scale * scale
+        self._std = scale * math.sqrt(variance)
+        self._skew = math.fsum(8 * k * w**3 + 24 * w**2 * b) / variance**1.5
         self._low = 0.0 if self.sigma == 0.0 and np.all(w > 0.0) else -math.inf
         self._high = 0.0 if self.sigma == 0.0 and np.all(w < 0.0) else math.inf
 
@@ -153,12 +160,11 @@ class GeneralizedChi2:
 
     def std(self) -> float:
         """Return the standard deviation."""
-        return math.sqrt(self._variance)
+        return self._std
 
     def skew(self) -> float:
         """Return the skewness, K'''(0) / K''(0)^(3/2)."""
-        w, k, b, _ = self._parts
-        return float(np.sum(8 * k * w**3 + 24 * w**2 * b) / self._variance**1.5)
+        return self._skew
 
     def median(self) -> float:
         """Return the median."""
@@ -375,7 +381,7 @@ class GeneralizedChi2:
                     result[inner[chosen]] = solve_tail(
                         target[chosen],
                         self._mean,
-                        math.sqrt(self._variance),
+                        self._std,
                         1.0 if side else -1.0,
                         math.isfinite(self._high if side else self._low),
                         partial(self._side, upper=side),

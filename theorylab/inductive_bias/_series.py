@@ -40,8 +40,10 @@ def saddlepoint_tail(
     r_safe, v_safe = np.where(near, 1.0, r), np.where(near, 1.0, v)
     bracket = math.sqrt(math.pi / 2) * special.erfcx(r_safe / math.sqrt(2)) + 1 / v_safe - 1 / r_safe
     far = height - 0.5 * math.log(2 * math.pi) + np.log(np.maximum(bracket, 1e-300))
-    variance = float(np.sum(2 * k * w**2 + 4 * w * b)) + sigma**2
-    skewness = float(np.sum(8 * k * w**3 + 24 * w**2 * b)) / variance**1.5
+    scale = max(float(np.max(np.abs(w), initial=0.0)), sigma)
+    ws, bs = w / scale, b / scale
+    variance = float(np.sum(2 * k * ws**2 + 4 * ws * bs)) + (sigma / scale) ** 2
+    skewness = float(np.sum(8 * k * ws**3 + 24 * ws**2 * bs)) / variance**1.5
     lower_at_mean = 0.5 + skewness / (6 * math.sqrt(2 * math.pi))
     at_mean = np.log(np.where(upper, 1 - lower_at_mean, lower_at_mean))
     return np.asarray(np.where(near, at_mean, far))
