@@ -378,3 +378,12 @@ def test_upper_tails_beyond_the_range_of_probabilities():
         # erfc's asymptotic series: log Q(3/2, x/2) = -x/2 + log(2 x / pi)/2 + O(1/x).
         value, info = law.logsf(x, return_info=True)
         assert abs(value - (-x / 2 + 0.5 * math.log(2 * x / math.pi))) <= 2 * info.numerical_error + 1.5 / x
+
+
+def test_unconverged_contours_warn_and_return_the_best_value():
+    law = GeneralizedChi2([1.0], 5)
+    with pytest.warns(integrate.IntegrationWarning, match="did not converge"):
+        value, info = law.logcdf(5e-324, return_info=True)  # the saddlepoint is beyond the largest number
+    assert not info.converged
+    assert np.isfinite(value)
+    assert info.numerical_error == np.inf

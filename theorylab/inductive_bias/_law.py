@@ -102,9 +102,9 @@ class GeneralizedChi2:
         scale = math.ldexp(1.0, math.frexp(largest)[1])
         w, b, s = w / scale, b / scale, self.sigma / scale
         variance = math.fsum([*(2 * k * w**2 + 4 * w * b), s * s])
-        self._variance = variance * scale * scale
+        self._variance = float(variance * scale * scale)
         self._std = scale * math.sqrt(variance)
-        self._skew = math.fsum(8 * k * w**3 + 24 * w**2 * b) / variance**1.5
+        self._skew = float(math.fsum(8 * k * w**3 + 24 * w**2 * b) / variance**1.5)
         self._low = 0.0 if self.sigma == 0.0 and np.all(w > 0.0) else -math.inf
         self._high = 0.0 if self.sigma == 0.0 and np.all(w < 0.0) else math.inf
 
@@ -148,8 +148,6 @@ class GeneralizedChi2:
         weights, shifts, constant, sigma = diagonal_parts(Q2, q1, q0, mean, cov)
         return cls(weights, 1, offset=constant, sigma=sigma, shifts=shifts)
 
-    # Moments.
-
     def mean(self) -> float:
         """Return the mean, sum_i (k_i w_i + B_i) + offset."""
         return self._mean + self._q0
@@ -188,8 +186,6 @@ class GeneralizedChi2:
         at = np.asarray(t, dtype=np.float64)
         value = cumulants(*self._parts, self._q0, at.reshape(-1), order)
         return value.reshape(at.shape)[()]
-
-    # Probabilities.
 
     def logcdf(
         self, x: ArrayLike, method: str = "contour", tol: float = 1e-13, return_info: bool = False
@@ -278,8 +274,6 @@ class GeneralizedChi2:
         if sigma > 0.0:
             total += sigma * rng.standard_normal(shape)
         return total[()]
-
-    # Inside.
 
     def _centred(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return x as float64, and flat with the offset subtracted, which must come before anything else."""

@@ -119,6 +119,8 @@ def _saddle(w: Any, k: Any, b: Any, sigma: Any, x: Any, sign: Any, start: Any, t
             p = reach / (1.0 + math.exp(-r)) if r < 35.0 else reach * (1.0 - math.exp(-r))
             p = min(p, reach * (1.0 - 4e-16))
         else:
+            # Beyond, t would overflow: a crossing that is not the saddlepoint is legal too.
+            r = min(r, 690.0)
             p = math.exp(r)
         t = sign * p
         a1, a2, _ = _relative_cumulants(w, k, b, sigma, t)
@@ -142,7 +144,7 @@ def _saddle(w: Any, k: Any, b: Any, sigma: Any, x: Any, sign: Any, start: Any, t
             r = new
             break
         r = new
-    p = min(reach / (1.0 + math.exp(-r)), reach * (1.0 - 4e-16)) if bounded else math.exp(r)
+    p = min(reach / (1.0 + math.exp(-r)), reach * (1.0 - 4e-16)) if bounded else math.exp(min(r, 690.0))
     return sign * p
 
 
@@ -407,9 +409,14 @@ def _log_tail(
         if good and found[2] < 100.0 * found[0]:
             break
     scale = abs(c) if density else 1.0
-    log_value = height + math.log(value * scale / math.pi) if value > 0.0 else math.nan
+    if value > 0.0:
+        log_value = height + math.log(value * scale / math.pi)
+    else:
+        # The leading term of the saddlepoint expansion is the best that is left; its error is told as inf.
+        log_value = height + math.log(scale) - 0.5 * math.log(2.0 * math.pi * max(a2, 0.2))
     row[LOG_PDF if density else LOG_TAIL] = log_value
-    row[ERROR] = error + rounding
+    # Two values of an unconverged integral may agree by chance: no finite error would be honest.
+    row[ERROR] = error + rounding if converged else math.inf
     row[NODES] = found[3]
     row[CONVERGED] = 1.0 if converged else 0.0
     row[CROSSING] = c
