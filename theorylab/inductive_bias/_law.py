@@ -333,9 +333,9 @@ class GeneralizedChi2:
                 tail = np.where(other, 0.0, tail)
             else:
                 flipped = log_complement(tail)
-                with np.errstate(over="ignore", invalid="ignore"):
-                    factor = np.exp(np.minimum(tail - flipped, 700.0))
-                error[inside] = np.where(other, error[inside] * factor + 2.3e-16, error[inside])
+                with np.errstate(invalid="ignore"):
+                    carried = error[inside] * np.exp(np.minimum(tail - flipped, 700.0)) + 2.3e-16
+                error[inside] = np.where(other & np.isfinite(error[inside]), carried, error[inside])
                 tail = np.where(other, flipped, tail)
             value[inside] = tail
         result = value.reshape(at.shape)[()]
