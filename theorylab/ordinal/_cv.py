@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._lib.checks import check_choice, check_int, check_real
+from theorylab._lib.checks import check_choice, check_int, check_real
+
 from ._estimators import OrdinalClassifier, PrestoClassifier, class_probabilities
 from ._labels import spread_boundaries
 from ._metrics import multiclass_losses
@@ -56,7 +57,8 @@ class PrestoClassifierCV(OrdinalClassifier):
     best_index_ : int
     best_score_ : float
         Mean loss at the chosen penalty.
-    classes_, intercept_, coef_, diff_coef_, alpha_, alpha_max_, objective_, kkt_, dual_gap_, n_iter_, n_crossing_
+    classes_, intercept_, coef_, diff_coef_, alpha_, alpha_max_
+    objective_, kkt_, dual_gap_, n_iter_, n_crossing_
         As in `PrestoClassifier`, refitted on all rows.
 
     Notes
@@ -134,7 +136,7 @@ class PrestoClassifierCV(OrdinalClassifier):
         ratio, factors, tol, max_iter = check_settings(
             rows.shape[1], self.l1_ratio, self.penalty_factors, self.crossing, self.tol, self.max_iter
         )
-        options = {
+        options: dict[str, Any] = {
             "l1_ratio": ratio,
             "factors": factors,
             "standardize": bool(self.standardize),
@@ -170,7 +172,7 @@ class PrestoClassifierCV(OrdinalClassifier):
         return lams
 
     def _splits(self, X: Any, rows: Any, labels: NDArray[Any], sample_weight: Any) -> Any:
-        """Yield (train, test) among the rows of positive weight; given index lists refer to the caller's rows."""
+        """Yield (train, test) among the rows of positive weight; index lists of the caller count all rows."""
         from sklearn.model_selection import StratifiedKFold, check_cv
 
         if isinstance(self.cv, (int, np.integer)) and not isinstance(self.cv, bool):
@@ -202,12 +204,12 @@ class PrestoClassifierCV(OrdinalClassifier):
         ]
         if lost:
             warnings.warn(
-                f"the training part of fold {lost} lacks a class, which gets probability 0 there (a log-loss is "
-                "clipped at 1e-15); use fewer folds or stratified ones",
+                f"the training part of fold {lost} lacks a class, which gets probability 0 there (log-losses "
+                "are clipped at 1e-15); use fewer folds or stratified ones",
                 UserWarning,
                 stacklevel=3,
             )
-        from joblib import Parallel, delayed
+        from joblib import Parallel, delayed  # type: ignore[import-untyped]
 
         jobs = (delayed(self._fold)(X, labels, w, train, test, options) for train, test in splits)
         return np.column_stack(Parallel(n_jobs=self.n_jobs, prefer="threads")(jobs))

@@ -84,7 +84,7 @@ class Design:
         return out
 
     def gradient(self, own: FloatArray, below: FloatArray) -> FloatArray:
-        """Return the gradient (m, p) in psi of rows with derivatives `own` in a and `below` in b: one pass over X."""
+        """Return the gradient (m, p) in psi from the rows' derivatives in a and b: one pass over X."""
         m = self.n_boundaries
         out = np.zeros((m, self.n_features))
         for k in range(self.n_classes):
@@ -99,17 +99,17 @@ class Design:
                 out[k] += products[:, 0]
             if k > 0:
                 out[k - 1] += products[:, 1]
-        return np.cumsum(out[::-1], axis=0)[::-1]
+        return np.asarray(np.cumsum(out[::-1], axis=0)[::-1])
 
     def null_intercepts(self) -> FloatArray:
         """Return the logits of the cumulative class weights."""
         share = np.add.reduceat(self.w, self.starts[:-1])
         below = np.cumsum(share)[:-1]
         above = np.cumsum(share[::-1])[::-1][1:]
-        return np.log(below / above)
+        return np.asarray(np.log(below / above))
 
     def extended(self) -> tuple[Design, NDArray[np.bool_]]:
-        """Return a design with one pseudo-row per row and middle class that is not its own, and their mask."""
+        """Return a design with a pseudo-row for each row and middle class not its own, and their mask."""
         n = self.order.size
         codes = np.repeat(np.arange(self.n_classes), np.diff(self.starts))
         rows, labels, weights, pseudo = [np.arange(n)], [codes], [self.w], [np.zeros(n, bool)]

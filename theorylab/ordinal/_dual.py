@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from .._lib.jit import jit
+from theorylab._lib.jit import jit
+
 from ._kernels import _dot
 
 
 @jit
-def dual_point(rows, w, starts, dual):  # type: ignore[no-untyped-def]
+def dual_point(rows: Any, w: Any, starts: Any, dual: Any) -> Any:
     """Fill `dual` (2, n) with w u and w t, repaired so that the intercept equalities hold exactly.
 
-    Only the logistic part of t is rescaled where that is possible: the barrier part r, which may be huge, then
-    cancels in u - t as it should.
+    Only the logistic part of t is rescaled where that is possible: the barrier part r, which may be huge,
+    then cancels in u - t as it should.
     """
     for i in range(w.size):
         dual[0, i] = -rows[0, i]
@@ -41,7 +43,7 @@ def _barrier(q: float) -> float:
 
 
 @jit
-def dual_gradient(XT, starts, dual, out):  # type: ignore[no-untyped-def]
+def dual_gradient(XT: Any, starts: Any, dual: Any, out: Any) -> Any:
     """Fill `out` (m, p + 1) with the gradient in theta that the dual point stands for."""
     m, width = out.shape
     for k in range(m - 1, -1, -1):
@@ -72,7 +74,7 @@ def conjugate(u: float, t: float) -> float:
 
 
 @jit
-def dual_gap(objective, w, dual, gradient, theta, pen, ridge):  # type: ignore[no-untyped-def]
+def dual_gap(objective: Any, w: Any, dual: Any, gradient: Any, theta: Any, pen: Any, ridge: Any) -> Any:
     """Return objective minus the dual bound. Unpenalised coordinates add |gradient * coordinate|."""
     m, width = gradient.shape
     tau = 1.0

@@ -10,8 +10,9 @@ from scipy.special import expit, log_expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._lib.backend import require_numpy
-from .._lib.checks import check_real
+from theorylab._lib.backend import require_numpy
+from theorylab._lib.checks import check_real
+
 from ._labels import encode_labels, present_classes
 from ._presto import check_settings, check_weights, fit_path
 
@@ -21,7 +22,7 @@ FloatArray = NDArray[np.float64]
 
 
 def _edges(logits: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return upper and lower logit of each class and their distance, from logits sorted along the last axis."""
+    """Return upper and lower logit of each class and their distance, from sorted logits."""
     ends = np.full((*logits.shape[:-1], 1), np.inf)
     upper, lower = np.concatenate((logits, ends), axis=-1), np.concatenate((-ends, logits), axis=-1)
     with np.errstate(invalid="ignore"):
@@ -111,7 +112,7 @@ class OrdinalClassifier(ClassifierMixin, BaseEstimator):
         return np.asarray(expit(np.sort(self.cumulative_logits(X), axis=1)))
 
     def decision_function(self, X: Any) -> FloatArray:
-        """Return log-probabilities, shape (n, K); for two classes the log-odds of the higher one, shape (n,)."""
+        """Return log-probabilities, shape (n, K); for two classes the log-odds of the second, shape (n,)."""
         logits = self.cumulative_logits(X)
         return -logits[:, 0] if logits.shape[1] == 1 else class_log_probabilities(logits)
 
@@ -132,7 +133,7 @@ class OrdinalClassifier(ClassifierMixin, BaseEstimator):
 
 
 class PrestoClassifier(OrdinalClassifier):
-    """Cumulative logit model whose slopes are shrunk towards proportional odds, with a certificate of optimality.
+    """Cumulative logit model with slopes shrunk towards proportional odds, certified optimal.
 
     Parameters
     ----------
@@ -180,10 +181,10 @@ class PrestoClassifier(OrdinalClassifier):
 
     Notes
     -----
-    Minimises ``sum_i w_i (-log P(y_i | x_i)) + alpha sum_kj c_j (a |psi_kj| + (1 - a)/2 psi_kj^2)`` with weights that
-    sum to one ([1]_, section 3). The loss of a row is two logistic losses and a log barrier, hence convex with a
-    closed-form conjugate, from which `dual_gap_` is computed. Integer `sample_weight` equals repetition of rows.
-    A Newton step costs 1.5 n p^2 multiply-adds for any K. CPU only.
+    Minimises ``sum_i w_i (-log P(y_i | x_i)) + alpha sum_kj c_j (a |psi_kj| + (1 - a)/2 psi_kj^2)`` with
+    weights that sum to one ([1]_, section 3). The loss of a row is two logistic losses and a log barrier,
+    hence convex with a closed-form conjugate, from which `dual_gap_` is computed. Integer `sample_weight`
+    equals repetition of rows. A Newton step costs three Grams of the rows, n p^2 each, for any K. CPU only.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Kernels of the model as functions of plain arrays: the loss of rows, and the duality gap of any coefficients."""
+"""The model as functions of plain arrays: the loss of rows, and the duality gap of any coefficients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._lib.checks import as_float_array, check_int, check_real, check_shape
+from theorylab._lib.checks import as_float_array, check_int, check_real, check_shape
+
 from . import _dual, _kernels
 from ._design import Design
 from ._presto import check_weights

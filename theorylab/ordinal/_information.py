@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from .._lib.checks import as_float_array, check_shape
+from theorylab._lib.checks import as_float_array, check_shape
+
 from ._estimators import class_probabilities
 from ._presto import check_weights
 
@@ -50,8 +51,9 @@ def po_fisher_information(
     Notes
     -----
     With F_k the cumulative probabilities, f_k = F_k (1 - F_k) and class probabilities pi, a row contributes
-    ``f_k^2 (1/pi_k + 1/pi_{k+1})`` and ``-f_k f_{k+1} / pi_{k+1}`` to the intercepts, ``x f_k (pi_k + pi_{k+1})``
-    between intercept k and the slopes, and ``x x' (1 - sum_k pi_k^3) / 3`` to the slopes. O(n (p^2 + p K)).
+    ``f_k^2 (1/pi_k + 1/pi_{k+1})`` and ``-f_k f_{k+1} / pi_{k+1}`` to the intercepts,
+    ``x f_k (pi_k + pi_{k+1})`` between intercept k and the slopes, and
+    ``x x' (1 - sum_k pi_k^3) / 3`` to the slopes. O(n (p^2 + p K)).
 
     References
     ----------
@@ -77,13 +79,12 @@ def po_fisher_information(
     info[k[:-1], k[1:]] = info[k[1:], k[:-1]] = -(w @ coupling)
     info[:m, m:] = (w[:, None] * f * (pi[:, :-1] + pi[:, 1:])).T @ X
     info[m:, :m] = info[:m, m:].T
-    # 1 - sum pi^3 cancels where one class is nearly certain; 3 sum_{k<l} pi_k pi_l - 3 e_3 is the same without loss.
     info[m:, m:] = (X * (w * _slope_factor(pi))[:, None]).T @ X
     return info
 
 
 def _slope_factor(pi: FloatArray) -> FloatArray:
-    """Return (1 - sum pi^3) / 3 = e_2 - e_3 of the probabilities, by the recursion of elementary symmetric sums."""
+    """Return (1 - sum pi^3) / 3 as e_2 - e_3, which does not cancel where one class is nearly certain."""
     e1, e2, e3 = np.zeros(pi.shape[0]), np.zeros(pi.shape[0]), np.zeros(pi.shape[0])
     for column in pi.T:
         e3 += column * e2
@@ -94,7 +95,7 @@ def _slope_factor(pi: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class RareEventVariance:
-    """Predicted standard errors for a planned study; "logistic" is the fit of the last class against the rest.
+    """Predicted standard errors for a planned study; "logistic" fits the last class against the rest.
 
     Attributes
     ----------
@@ -122,7 +123,7 @@ class RareEventVariance:
     probability_variance_ratio: FloatArray
 
     def size_for_slope(self, standard_error: float, feature: int = 0) -> tuple[float, float]:
-        """Return the study sizes at which proportional odds, and the logistic fit, reach a slope's standard error."""
+        """Return the sizes at which proportional odds and the logistic fit reach a standard error."""
         scale = self.n / float(standard_error) ** 2
         return float(scale * self.slope_se[feature] ** 2), float(scale * self.slope_se_logistic[feature] ** 2)
 
@@ -163,9 +164,9 @@ def rare_event_variance(
     Notes
     -----
     Covariances are inverse Fisher informations; the probability follows by the delta method,
-    ``Var = [pi (1 - pi)]^2 (0..0, 1, x)' Cov (0..0, 1, x)``. As the last class gets rare, the slope's variance
-    stays bounded for proportional odds and grows like 1/pi for the logistic fit, while the last intercept's
-    grows like 1/pi for both: for probabilities the gain is a factor, for slopes a rate. O(n p^2).
+    ``Var = [pi (1 - pi)]^2 (0..0, 1, x)' Cov (0..0, 1, x)``. As the last class gets rare, the slope's
+    variance stays bounded for proportional odds and grows like 1/pi for the logistic fit, while the last
+    intercept's grows like 1/pi for both: for probabilities the gain is a factor, for slopes a rate. O(n p^2).
 
     Examples
     --------

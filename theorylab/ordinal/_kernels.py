@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .._lib.jit import REASSOC, jit
+from theorylab._lib.jit import REASSOC, jit
 
 CHUNK = 256  # rows handled together: a block of features stays in the cache between two matrix products
 LN2 = math.log(2.0)
@@ -57,7 +57,7 @@ def row_terms(a: float, b: float, d: float, has_a: bool, has_b: bool) -> Any:
 
 
 @jit
-def rows_terms(a, b, codes, n_classes, out):  # type: ignore[no-untyped-def]
+def rows_terms(a: Any, b: Any, codes: Any, n_classes: Any, out: Any) -> Any:
     """Fill `out` (6, n) with the six terms of each row; rows outside the domain get infinity and NaN."""
     for i in range(a.size):
         k = codes[i]
@@ -67,7 +67,7 @@ def rows_terms(a, b, codes, n_classes, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def to_blocks(theta, blocks, steps):  # type: ignore[no-untyped-def]
+def to_blocks(theta: Any, blocks: Any, steps: Any) -> Any:
     """Fill `blocks` with (alpha_k, beta_k) and `steps` with (alpha_k - alpha_{k-1}, psi_k)."""
     m, width = theta.shape
     for k in range(m):
@@ -82,7 +82,7 @@ def to_blocks(theta, blocks, steps):  # type: ignore[no-untyped-def]
 
 
 @jit(fastmath=REASSOC)
-def _dots(XT, c0, c1, coefficients, out):  # type: ignore[no-untyped-def]
+def _dots(XT: Any, c0: Any, c1: Any, coefficients: Any, out: Any) -> Any:
     """Fill ``out[:c1 - c0]`` with coefficients @ XT[:, c0:c1]."""
     size = c1 - c0
     for c in range(size):
@@ -96,7 +96,7 @@ def _dots(XT, c0, c1, coefficients, out):  # type: ignore[no-untyped-def]
 
 
 @jit(fastmath=REASSOC)
-def _dot(x, y):  # type: ignore[no-untyped-def]
+def _dot(x: Any, y: Any) -> Any:
     s = 0.0
     for c in range(x.size):
         s += x[c] * y[c]
@@ -104,22 +104,22 @@ def _dot(x, y):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _axpy(t, x, y):  # type: ignore[no-untyped-def]
+def _axpy(t: Any, x: Any, y: Any) -> Any:
     for i in range(x.size):
         y[i] += t * x[i]
 
 
 @jit
-def _copy(x, y):  # type: ignore[no-untyped-def]
+def _copy(x: Any, y: Any) -> Any:
     for i in range(x.size):
         y[i] = x[i]
 
 
 @jit
-def evaluate(XT, w, starts, blocks, steps, rows, grad):  # type: ignore[no-untyped-def]
-    """Return the weighted loss; fill `rows` (5, n) with w times f_a, f_b, f_aa, f_bb, -f_ab and `grad` (m, p + 1).
+def evaluate(XT: Any, w: Any, starts: Any, blocks: Any, steps: Any, rows: Any, grad: Any) -> Any:
+    """Return the weighted loss; fill `rows` (5, n) with w times f_a, f_b, f_aa, f_bb, -f_ab, and `grad`.
 
-    `grad` belongs to (alpha_k, beta_k). Returns infinity, with `rows` and `grad` undefined, outside the domain.
+    `grad` (m, p + 1) belongs to (alpha_k, beta_k). Outside the domain the loss is infinite.
     """
     m, width = blocks.shape
     a, d = np.empty(CHUNK), np.empty(CHUNK)
@@ -156,22 +156,22 @@ def evaluate(XT, w, starts, blocks, steps, rows, grad):  # type: ignore[no-untyp
 
 
 @jit
-def _scaled(X, h, out):  # type: ignore[no-untyped-def]
+def _scaled(X: Any, h: Any, out: Any) -> Any:
     for j in range(X.shape[0]):
         for c in range(X.shape[1]):
             out[j, c] = X[j, c] * h[c]
 
 
 @jit
-def _add_lower(product, sign, out):  # type: ignore[no-untyped-def]
+def _add_lower(product: Any, sign: Any, out: Any) -> Any:
     for j in range(out.shape[0]):
         for l in range(j + 1):
             out[j, l] += sign * product[j, l]
 
 
 @jit
-def gram(XT, starts, rows, H):  # type: ignore[no-untyped-def]
-    """Fill `H` (m, p + 1, m, p + 1), the Hessian in theta: three weighted Grams of each class, whatever K is."""
+def gram(XT: Any, starts: Any, rows: Any, H: Any) -> Any:
+    """Fill `H` (m, p + 1, m, p + 1), the Hessian in theta: three weighted Grams of each class."""
     m, width = H.shape[0], H.shape[1]
     diagonal, off = np.zeros((m, width, width)), np.zeros((m, width, width))
     product = np.empty((width, width))
@@ -215,8 +215,8 @@ def gram(XT, starts, rows, H):  # type: ignore[no-untyped-def]
 
 
 @jit
-def moments(X, w, centre, scale):  # type: ignore[no-untyped-def]
-    """Fill the weighted means and population standard deviations of the columns, in two passes plus correction."""
+def moments(X: Any, w: Any, centre: Any, scale: Any) -> Any:
+    """Fill the weighted means and population standard deviations of the columns, in two passes."""
     n, p = X.shape
     shift = np.zeros(p)
     centre[:] = 0.0
@@ -235,7 +235,7 @@ def moments(X, w, centre, scale):  # type: ignore[no-untyped-def]
 
 
 @jit
-def transposed(X, order, centre, inverse, XT):  # type: ignore[no-untyped-def]
+def transposed(X: Any, order: Any, centre: Any, inverse: Any, XT: Any) -> Any:
     """Fill `XT` (p + 1, n) with ones and the centred, scaled columns of the rows in `order`."""
     n, p = order.size, X.shape[1]
     XT[0] = 1.0

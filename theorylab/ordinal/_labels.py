@@ -1,4 +1,4 @@
-"""Ordered classes: which labels there are, in which order, and how fitted boundaries spread over absent ones."""
+"""Ordered classes: which labels there are, in which order, and the boundaries of absent ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["encode_labels", "present_classes", "spread_boundaries"]
 
 
 def _declared_order(y: Any, class_order: Any) -> NDArray[Any] | None:
-    """Return the declared classes: `class_order`, else the categories of an ordered Categorical, else None."""
+    """Return the declared classes: `class_order`, else those of an ordered Categorical, else None."""
     if class_order is not None:
         classes = np.asarray(class_order)
         if classes.ndim != 1 or len({*classes.tolist()}) != classes.size or classes.size < 2:
@@ -21,8 +21,9 @@ def _declared_order(y: Any, class_order: Any) -> NDArray[Any] | None:
             )
         return classes
     dtype = getattr(y, "dtype", None)
-    if getattr(dtype, "ordered", False) and hasattr(dtype, "categories"):
-        return np.asarray(dtype.categories)
+    categories = getattr(dtype, "categories", None)
+    if getattr(dtype, "ordered", False) and categories is not None:
+        return np.asarray(categories)
     return None
 
 
@@ -46,8 +47,8 @@ def encode_labels(
         classes = np.unique(labels if used is None else labels[used])
         if classes.dtype.kind in "US" or any(isinstance(label, str) for label in classes):
             warnings.warn(
-                f"text labels are ordered alphabetically, as {classes.tolist()}; pass class_order=[...] from low "
-                "to high, or a pandas ordered Categorical",
+                f"text labels are ordered alphabetically, as {classes.tolist()}; pass class_order=[...] from "
+                "low to high, or a pandas ordered Categorical",
                 UserWarning,
                 stacklevel=4,
             )
@@ -68,14 +69,14 @@ def present_classes(codes: NDArray[Any], classes: NDArray[Any]) -> tuple[NDArray
     present, recoded = np.unique(codes, return_inverse=True)
     if present.size < 2:
         raise ValueError(
-            "This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
-            f"{classes[present[0]] if present.size else None!r}"
+            "This solver needs samples of at least 2 classes in the data, but the data contains only one "
+            f"class: {classes[present[0]] if present.size else None!r}"
         )
     if present.size < classes.size:
         absent = [label for code, label in enumerate(classes.tolist()) if code not in present]
         warnings.warn(
-            f"no sample of the declared classes {absent}: their boundaries are merged with their neighbours' and "
-            "their predicted probability is 0",
+            f"no sample of the declared classes {absent}: their boundaries are merged with their "
+            "neighbours' and their predicted probability is 0",
             UserWarning,
             stacklevel=4,
         )
@@ -85,7 +86,7 @@ def present_classes(codes: NDArray[Any], classes: NDArray[Any]) -> tuple[NDArray
 def spread_boundaries(
     intercepts: NDArray[Any], coefs: NDArray[Any], present: NDArray[Any], n_classes: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Turn the boundaries between present classes, on axis -1 and -2, into those between all declared classes."""
+    """Turn the boundaries between present classes into those between all declared classes."""
     if present.size == n_classes:
         return intercepts, coefs
     below = np.searchsorted(present, np.arange(n_classes - 1), side="right")  # present classes at or below

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._lib.checks import as_float_array, check_choice, check_int, check_shape
+from theorylab._lib.checks import as_float_array, check_choice, check_int, check_shape
 
 __all__ = ["RareClassScores", "calibration_error", "rare_class_scores"]
 

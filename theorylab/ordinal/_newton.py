@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from .._lib.jit import REASSOC, jit
+from theorylab._lib.jit import REASSOC, jit
+
 from ._dual import dual_gap, dual_gradient, dual_point
 from ._kernels import CHUNK, _axpy, _copy, _dots, evaluate, gram, to_blocks
 
@@ -14,7 +16,7 @@ PIVOT = 1e-12  # a Cholesky pivot below this share of its diagonal entry marks a
 
 
 @jit(fastmath=REASSOC)
-def solve_support(H, index, size, rhs, L):  # type: ignore[no-untyped-def]
+def solve_support(H: Any, index: Any, size: Any, rhs: Any, L: Any) -> Any:
     """Solve ``H[index][:, index] x = rhs`` in place by Cholesky; dependent columns keep x = 0."""
     for i in range(size):
         gi = index[i]
@@ -53,7 +55,7 @@ def violation(r: float, v: float, pen: float) -> float:
 
 
 @jit(fastmath=REASSOC)
-def _sweep(H, pen, v, r, active):  # type: ignore[no-untyped-def]
+def _sweep(H: Any, pen: Any, v: Any, r: Any, active: Any) -> Any:
     """One round of coordinate descent; returns the largest change of a gradient entry by its own move."""
     largest = 0.0
     for j in range(v.size):
@@ -71,7 +73,7 @@ def _sweep(H, pen, v, r, active):  # type: ignore[no-untyped-def]
 
 
 @jit
-def minimise_quadratic(H, g, theta, pen, tol, v, r, L):  # type: ignore[no-untyped-def]
+def minimise_quadratic(H: Any, g: Any, theta: Any, pen: Any, tol: Any, v: Any, r: Any, L: Any) -> Any:
     """Minimise ``g'(v - theta) + (v - theta)'H(v - theta)/2 + sum pen |v|`` over v to the KKT residual `tol`.
 
     Coordinate descent finds the support; an exact solve on the support and its signs, shortened where a
@@ -118,7 +120,7 @@ def minimise_quadratic(H, g, theta, pen, tol, v, r, L):  # type: ignore[no-untyp
 
 
 @jit
-def _gradient_of_theta(grad, theta, ridge, out):  # type: ignore[no-untyped-def]
+def _gradient_of_theta(grad: Any, theta: Any, ridge: Any, out: Any) -> Any:
     """Fill `out` (flat) with the gradient of loss + ridge in theta: suffix sums, intercepts left out."""
     m, width = grad.shape
     for j in range(width):
@@ -129,7 +131,7 @@ def _gradient_of_theta(grad, theta, ridge, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _penalty(theta, pen, ridge):  # type: ignore[no-untyped-def]
+def _penalty(theta: Any, pen: Any, ridge: Any) -> Any:
     s = 0.0
     for k in range(theta.shape[0]):
         for j in range(1, theta.shape[1]):
@@ -138,7 +140,7 @@ def _penalty(theta, pen, ridge):  # type: ignore[no-untyped-def]
 
 
 @jit
-def spread(XT, starts, step):  # type: ignore[no-untyped-def]
+def spread(XT: Any, starts: Any, step: Any) -> Any:
     """Return the largest change of an own logit under a step of theta."""
     m = step.shape[0]
     blocks, steps, a = np.empty_like(step), np.empty_like(step), np.empty(CHUNK)
@@ -155,7 +157,18 @@ def spread(XT, starts, step):  # type: ignore[no-untyped-def]
 
 
 @jit
-def newton(XT, w, starts, pen, ridge, theta, goal, max_iter, reuse, rows):  # type: ignore[no-untyped-def]
+def newton(
+    XT: Any,
+    w: Any,
+    starts: Any,
+    pen: Any,
+    ridge: Any,
+    theta: Any,
+    goal: Any,
+    max_iter: Any,
+    reuse: Any,
+    rows: Any,
+) -> Any:
     """Minimise the objective at one penalty from a feasible `theta`, in place.
 
     Returns the objective, the KKT residual, the number of Newton steps, and whether unpenalised directions
@@ -169,16 +182,16 @@ def newton(XT, w, starts, pen, ridge, theta, goal, max_iter, reuse, rows):  # ty
     H, flat = H4.reshape(n, n), theta.reshape(n)
     g, v, r, L = np.empty(n), np.empty(n), np.empty(n), np.empty((n, n))
     pens, base = np.zeros(n), np.empty(n)
-    all_free = True
+    any_free = False
     for k in range(m):
         pens[k * width + 1 : (k + 1) * width] = pen[1:]
     for j in range(1, width):
-        all_free = all_free and pen[j] == 0.0 and ridge[j] == 0.0
+        any_free = any_free or (pen[j] == 0.0 and ridge[j] == 0.0)
     to_blocks(theta, blocks, steps)
     objective = evaluate(XT, w, starts, blocks, steps, rows, grad) + _penalty(theta, pen, ridge)
     kkt, best, before, fresh, stalled = np.inf, np.inf, np.inf, False, 0
     best_theta = theta.copy()
-    diverging, accepted = False, True
+    diverging, accepted, moving = False, True, 0
     iteration = 0
     while True:
         _gradient_of_theta(grad, theta, ridge, g)
@@ -188,7 +201,7 @@ def newton(XT, w, starts, pen, ridge, theta, goal, max_iter, reuse, rows):  # ty
         if kkt < best:
             best = kkt
             best_theta[:] = theta
-        if (kkt <= goal and not all_free) or iteration >= max_iter:
+        if (kkt <= goal and not any_free) or iteration >= max_iter:
             break
         stalled = stalled + 1 if kkt > 0.5 * best and kkt < 1e-7 and kkt > goal and kkt >= before else 0
         if stalled >= 4:
@@ -199,11 +212,12 @@ def newton(XT, w, starts, pen, ridge, theta, goal, max_iter, reuse, rows):  # ty
                 H[i, i] += ridge[i % width]
             fresh = True
         minimise_quadratic(H, g, flat, pens, max(min(0.1, math.sqrt(kkt)) * 0.1 * kkt, 1e-3 * goal), v, r, L)
-        if (
-            kkt <= goal
-        ):  # nothing is penalised: a small gradient proves an optimum only if the next step is small
-            diverging = spread(XT, starts, (v - flat).reshape(m, width)) > 1e-3
-            if not diverging:
+        if any_free:  # a small gradient proves an optimum only if the next step is small too
+            moving = (
+                moving + 1 if kkt <= 1e-6 and spread(XT, starts, (v - flat).reshape(m, width)) > 1e-3 else 0
+            )
+            diverging = moving >= 4
+            if diverging or (kkt <= goal and moving == 0):
                 break
         slope = 0.0
         for i in range(n):
@@ -236,8 +250,20 @@ def newton(XT, w, starts, pen, ridge, theta, goal, max_iter, reuse, rows):  # ty
 
 
 @jit
-def path(XT, w, starts, pens, ridges, theta, goal, max_iter, reuse, thetas, report):  # type: ignore[no-untyped-def]
-    """Solve for each row of `pens`, warm-started; fill `thetas` and `report` (objective, kkt, gap, steps, diverging)."""
+def path(
+    XT: Any,
+    w: Any,
+    starts: Any,
+    pens: Any,
+    ridges: Any,
+    theta: Any,
+    goal: Any,
+    max_iter: Any,
+    reuse: Any,
+    thetas: Any,
+    report: Any,
+) -> Any:
+    """Solve for each row of `pens`, warm-started; fill `report` (objective, kkt, gap, steps, diverging)."""
     m, width = theta.shape
     rows, dual, gradient = np.empty((5, w.size)), np.empty((2, w.size)), np.empty((m, width))
     for s in range(pens.shape[0]):

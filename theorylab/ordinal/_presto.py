@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._lib.checks import check_choice, check_int, check_real
+from theorylab._lib.checks import check_choice, check_int, check_real
+
 from ._design import Design
 from ._labels import encode_labels, present_classes, spread_boundaries
 from ._solve import Solution, largest_penalty, solve
@@ -132,7 +133,7 @@ def fit_path(
     start: tuple[FloatArray, FloatArray] | None = None,
     callback: Callable[[int, float], bool] | None = None,
 ) -> Fitted:
-    """Fit on validated input. With `single`, `lams` holds one penalty and wide data get a short path towards it."""
+    """Fit on validated input. With `single`, wide data get a short path towards the one penalty in `lams`."""
     design = Design(X, codes, weights, standardize=standardize)
     alpha_max, theta = largest_penalty(design, l1_ratio, factors, tol=tol, max_iter=max_iter)
     given = lams is not None
@@ -281,9 +282,10 @@ def presto_path(
     Minimises ``sum_i w_i (-log P(y_i | x_i)) + alpha * sum_kj c_j (a |psi_kj| + (1 - a)/2 psi_kj^2)`` with
     normalised weights, ``logit P(y <= k | x) = alpha_k + x' beta_k`` and psi_k = beta_k - beta_{k-1} ([1]_,
     section 3). **A positive slope makes lower classes more likely.** With features fewer than about 600, each
-    Newton step costs 1.5 n p^2 multiply-adds for any number of classes; wider data are screened by the
-    sequential strong rule, and the final certificate covers all features. With "train" the certificate is that
-    of the last barrier problem, of weight 1e-7, whose optimum is within a few 1e-9 of the constrained one.
+    Newton step costs three Grams of the rows, n p^2 each, for any number of classes; wider data are
+    screened by the sequential strong rule, and the final certificate covers all features. With "train"
+    the certificate is that of the last barrier problem, of weight 1e-7, whose optimum is within a few 1e-9 of
+    the constrained one.
 
     References
     ----------
@@ -297,7 +299,7 @@ def presto_path(
     >>> X = np.column_stack((i % 4, i**2 % 5))
     >>> y = [0, 1, 2, 1, 0, 0, 1, 2, 1, 2, 0, 1, 2, 1, 1, 0, 0, 2, 1, 2, 0, 1, 0, 2]
     >>> path = presto_path(X, y, n_alphas=5)
-    >>> print(path.coefs.shape, path.alpha_max.round(6), path.dual_gap.max() < 1e-9)
+    >>> print(path.coefs.shape, round(path.alpha_max, 6), path.dual_gap.max() < 1e-9)
     (5, 2, 2) 0.306239 True
     """
     from sklearn.utils import check_array, check_consistent_length

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._lib.checks import check_choice, check_int, check_real
+from theorylab._lib.checks import check_choice, check_int, check_real
+
 from . import _dual, _kernels, _newton
 from ._design import Design
 from ._estimators import OrdinalClassifier
@@ -232,7 +233,7 @@ class ProportionalOddsClassifier(OrdinalClassifier):
     >>> X, y = load_diabetes_severity()
     >>> model = ProportionalOddsClassifier().fit(X[:, [2, 8]], y)
     >>> model.intercept_.round(3).tolist(), model.coef_[0].round(2).tolist()
-    ([-0.907, 1.349, 5.188], [-20.01, -20.62])
+    ([-1.109, 1.432, 4.692], [-20.92, -20.67])
     """
 
     def __init__(
@@ -296,8 +297,8 @@ class ProportionalOddsClassifier(OrdinalClassifier):
 
         if trouble == "separation":
             text = (
-                "the classes are (quasi-)separated, so the likelihood has no maximum and the slopes diverge; the last "
-                "iterate is kept. Use alpha > 0, or PrestoClassifier"
+                "the classes are (quasi-)separated, so the likelihood has no maximum and the slopes diverge; "
+                "the last iterate is kept. Use alpha > 0, or PrestoClassifier"
             )
         else:
             text = "proportional odds did not converge; raise max_iter"

@@ -1,22 +1,24 @@
 """Residual mode: Newton steps without a Hessian, for working sets too large to hold one.
 
-The quadratic model lives in two numbers per row, the derivatives of the model in the row's own logits a and b.
+The quadratic model lives in two numbers per row, its derivatives in the row's own logits a and b.
 Coordinate descent finds the support, conjugate gradients on the support and its signs do the rest.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from .._lib.jit import REASSOC, jit
+from theorylab._lib.jit import REASSOC, jit
+
 from ._kernels import CHUNK, _dot, _dots, evaluate, to_blocks
 from ._newton import _gradient_of_theta, _penalty, violation
 
 
 @jit(fastmath=REASSOC)
-def _pull(x, h, w):  # type: ignore[no-untyped-def]
+def _pull(x: Any, h: Any, w: Any) -> Any:
     """Return sum x h and sum x^2 w over a slice."""
     s = curvature = 0.0
     for c in range(x.size):
@@ -26,7 +28,7 @@ def _pull(x, h, w):  # type: ignore[no-untyped-def]
 
 
 @jit(fastmath=REASSOC)
-def _pull_both(x, ra, rb, w):  # type: ignore[no-untyped-def]
+def _pull_both(x: Any, ra: Any, rb: Any, w: Any) -> Any:
     s = curvature = 0.0
     for c in range(x.size):
         s += x[c] * (ra[c] + rb[c])
@@ -35,13 +37,15 @@ def _pull_both(x, ra, rb, w):  # type: ignore[no-untyped-def]
 
 
 @jit(fastmath=REASSOC)
-def _shift(x, t, h, out):  # type: ignore[no-untyped-def]
+def _shift(x: Any, t: Any, h: Any, out: Any) -> Any:
     for c in range(x.size):
         out[c] += t * x[c] * h[c]
 
 
 @jit
-def _descend(XT, starts, rows, both, ridge, pens, active, v, model):  # type: ignore[no-untyped-def]
+def _descend(
+    XT: Any, starts: Any, rows: Any, both: Any, ridge: Any, pens: Any, active: Any, v: Any, model: Any
+) -> Any:
     """Sweep once over the active coordinates; return the largest change of a gradient entry by its own move.
 
     Coordinate (l, j) moves only the rows of class l (their a) and of the classes above (a and b together, so
@@ -86,7 +90,7 @@ def _descend(XT, starts, rows, both, ridge, pens, active, v, model):  # type: ig
 
 
 @jit
-def _model_gradient(XT, starts, model, v, ridge, grad, out):  # type: ignore[no-untyped-def]
+def _model_gradient(XT: Any, starts: Any, model: Any, v: Any, ridge: Any, grad: Any, out: Any) -> Any:
     """Fill `out` (flat) with the gradient of the quadratic model from its two numbers per row."""
     m, width = v.shape
     for k in range(m):
@@ -97,7 +101,7 @@ def _model_gradient(XT, starts, model, v, ridge, grad, out):  # type: ignore[no-
 
 
 @jit
-def _push(XT, starts, rows, step, model):  # type: ignore[no-untyped-def]
+def _push(XT: Any, starts: Any, rows: Any, step: Any, model: Any) -> Any:
     """Add the change of the model's row derivatives under a step of theta."""
     m = step.shape[0]
     blocks, steps = np.empty_like(step), np.empty_like(step)
@@ -118,7 +122,9 @@ def _push(XT, starts, rows, step, model):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _conjugate_gradients(XT, starts, rows, ridge, free, rhs, scale, tol, max_iter):  # type: ignore[no-untyped-def]
+def _conjugate_gradients(
+    XT: Any, starts: Any, rows: Any, ridge: Any, free: Any, rhs: Any, scale: Any, tol: Any, max_iter: Any
+) -> Any:
     """Solve the model's normal equations on the `free` coordinates, preconditioned by their curvatures."""
     m, width = rhs.shape
     n = m * width
@@ -156,7 +162,7 @@ def _conjugate_gradients(XT, starts, rows, ridge, free, rhs, scale, tol, max_ite
 
 
 @jit
-def _curvatures(XT, starts, rows, both, ridge, out):  # type: ignore[no-untyped-def]
+def _curvatures(XT: Any, starts: Any, rows: Any, both: Any, ridge: Any, out: Any) -> Any:
     """Fill `out` (flat) with the diagonal of the Hessian, floored where a column is constant."""
     width = XT.shape[0]
     m = starts.size - 2
@@ -172,7 +178,9 @@ def _curvatures(XT, starts, rows, both, ridge, out):  # type: ignore[no-untyped-
 
 
 @jit
-def _minimise(XT, starts, rows, ridge, pens, theta, g, tol, v):  # type: ignore[no-untyped-def]
+def _minimise(
+    XT: Any, starts: Any, rows: Any, ridge: Any, pens: Any, theta: Any, g: Any, tol: Any, v: Any
+) -> Any:
     """Minimise the quadratic model plus penalty over `v` to the KKT residual `tol`."""
     m, width = theta.shape
     n = m * width
@@ -221,7 +229,18 @@ def _minimise(XT, starts, rows, ridge, pens, theta, g, tol, v):  # type: ignore[
 
 
 @jit
-def newton_cg(XT, w, starts, pen, ridge, theta, goal, max_iter, reuse, rows):  # type: ignore[no-untyped-def]
+def newton_cg(
+    XT: Any,
+    w: Any,
+    starts: Any,
+    pen: Any,
+    ridge: Any,
+    theta: Any,
+    goal: Any,
+    max_iter: Any,
+    reuse: Any,
+    rows: Any,
+) -> Any:
     """Minimise the objective at one penalty as `newton` does, in memory proportional to the data."""
     m, width = theta.shape
     n = m * width

@@ -35,7 +35,7 @@ class Solution:
 
 
 def goal_of(tol: float) -> float:
-    """Return the residual that Newton's method aims for: well below `tol`, since its last step costs little."""
+    """Return the residual to aim for: well below `tol`, since the last Newton step costs little."""
     return max(0.002 * tol, 1e-15)
 
 
@@ -51,7 +51,7 @@ def solve(
     start: FloatArray | None = None,
     stop: Callable[[int, float], bool] | None = None,
 ) -> Solution:
-    """Solve at each penalty of `lams`, warm-started from the one before; `stop(index, objective)` may end the path."""
+    """Solve at each penalty of `lams`, warm-started; `stop(index, objective)` may end the path."""
     m, p = design.n_boundaries, design.n_features
     theta = np.zeros((m, p + 1))
     theta[:, 0] = design.null_intercepts()
@@ -140,7 +140,7 @@ class _Own:
         tol: float,
         max_iter: int,
     ) -> Point:
-        """Solve on a working set chosen by the sequential strong rule, until no feature outside violates KKT."""
+        """Solve on a working set from the sequential strong rule, until no feature outside violates KKT."""
         goal = goal_of(tol)
         support = np.any(theta[:, 1:] != 0.0, axis=0) | (pen[1:] == 0.0)
         if self.gradient is None:

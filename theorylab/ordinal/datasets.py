@@ -32,7 +32,7 @@ def load_diabetes_severity(
 
     The score after one year is a real measurement of 442 patients; its cuts
     into classes are ours. The default makes four classes, the last of which is
-    rare (10 patients).
+    rare (14 patients).
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def load_diabetes_severity(
     --------
     >>> X, y = load_diabetes_severity()
     >>> np.bincount(y).tolist()
-    [146, 168, 118, 10]
+    [148, 173, 107, 14]
     """
     from sklearn.datasets import load_diabetes
 
@@ -73,7 +73,8 @@ def _find_soup(path: str | os.PathLike[str] | None) -> Path:
                 return candidate
     raise FileNotFoundError(
         f"soup.csv is not in {' or '.join(map(str, places))}: in R run "
-        "write.csv(ordinal::soup, 'soup.csv', row.names = FALSE), then pass its path or set THEORYLAB_DATA to its folder"
+        "write.csv(ordinal::soup, 'soup.csv', row.names = FALSE), then pass its path, or its folder as "
+        "THEORYLAB_DATA"
     )
 
 
