@@ -64,7 +64,8 @@ class OrdinalClassifier(ClassifierMixin, BaseEstimator):
         self, X: Any, y: Any, sample_weight: ArrayLike | None
     ) -> tuple[Any, NDArray[Any], FloatArray, NDArray[Any]]:
         """Return X, recoded classes, positive weights and present classes; set ``classes_``."""
-        require_numpy(type(self).__name__, *([] if hasattr(X, "tocsr") else [getattr(X, "values", X)]))
+        if not hasattr(X, "tocsr") and not hasattr(X, "iloc"):
+            require_numpy(type(self).__name__, X)
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y is None"

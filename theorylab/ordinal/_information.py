@@ -93,6 +93,16 @@ def _slope_factor(pi: FloatArray) -> FloatArray:
     return e2 - e3
 
 
+def _inverse(information: FloatArray) -> FloatArray:
+    """Return the inverse, or raise LinAlgError where the information is singular to rounding."""
+    scale = np.sqrt(np.diag(information))
+    if (scale == 0).any() or np.linalg.eigvalsh(information / np.outer(scale, scale))[0] < 1e-12:
+        raise np.linalg.LinAlgError(
+            "the information is singular: columns of X are constant or collinear; drop them"
+        )
+    return np.asarray(np.linalg.inv(information))
+
+
 @dataclass(frozen=True)
 class RareEventVariance:
     """Predicted standard errors for a planned study; "logistic" fits the last class against the rest.
@@ -182,8 +192,8 @@ def rare_event_variance(
     check_shape(points, (points.shape[0], X.shape[1]), "at", "to match the columns of X")
     w = w / w.sum()
     m = alpha.size
-    covariance = np.linalg.inv(po_fisher_information(X, alpha, beta, w)) / size
-    logistic = np.linalg.inv(po_fisher_information(X, alpha[-1:], beta, w)) / size
+    covariance = _inverse(po_fisher_information(X, alpha, beta, w)) / size
+    logistic = _inverse(po_fisher_information(X, alpha[-1:], beta, w)) / size
     rare = expit(-(points @ beta + alpha[-1]))
     direction = np.column_stack((np.ones(points.shape[0]), points))
     slope = rare * (1.0 - rare)
