@@ -267,12 +267,19 @@ def path(
     m, width = theta.shape
     rows, dual, gradient = np.empty((5, w.size)), np.empty((2, w.size)), np.empty((m, width))
     for s in range(pens.shape[0]):
-        objective, kkt, steps, diverging = newton(
-            XT, w, starts, pens[s], ridges[s], theta, goal, max_iter, reuse, rows
-        )
-        dual_point(rows, w, starts, dual)
-        dual_gradient(XT, starts, dual, gradient)
+        steps, aim = 0, goal
+        while True:  # the gap is about kkt / penalty: small penalties need a smaller residual
+            objective, kkt, used, diverging = newton(
+                XT, w, starts, pens[s], ridges[s], theta, aim, max_iter - steps, reuse, rows
+            )
+            steps += used
+            dual_point(rows, w, starts, dual)
+            dual_gradient(XT, starts, dual, gradient)
+            gap = dual_gap(objective, w, dual, gradient, theta, pens[s], ridges[s])
+            if gap <= 10.0 * goal or kkt > aim or diverging or steps >= max_iter or aim < 1e-3 * goal:
+                break
+            aim *= 0.03
         thetas[s] = theta
         report[s, 0], report[s, 1], report[s, 3] = objective, kkt, steps
-        report[s, 2] = dual_gap(objective, w, dual, gradient, theta, pens[s], ridges[s])
+        report[s, 2] = gap
         report[s, 4] = 1.0 if diverging else 0.0

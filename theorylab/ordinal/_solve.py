@@ -150,39 +150,53 @@ class _Own:
         rule = (2.0 * lam - lam_before) / lam * pen[1:]
         ahead = max(50, int(np.count_nonzero(support)) // 2)
         inside = support | _strongest((pull >= rule) & ~support, pull - pen[1:], ahead)
-        steps = 0
+        steps, aim = 0, goal
         while True:
-            W = np.flatnonzero(inside)
-            cols = np.concatenate(([0], W + 1))
-            part = np.ascontiguousarray(theta[:, cols])
-            XT = self.design.columns(W)
-            solver = _newton.newton if part.size <= GRAM_UNKNOWNS else _residual_solver()
-            objective, kkt, used, diverging = solver(
-                XT,
-                self.design.w,
-                self.design.starts,
-                pen[cols],
-                ridge[cols],
-                part,
-                goal,
-                max(max_iter - steps, 1),
-                False,
-                self.rows,
+            objective, kkt, used, diverging = self._newton(
+                theta, inside, pen, ridge, aim, max(max_iter - steps, 1)
             )
             steps += used
-            theta[:, cols] = part
-            self.gradient = self.design.gradient(self.rows[0], self.rows[1])
             pull = np.max(np.abs(self.gradient), axis=0)
             excess = np.where(inside, 0.0, pull - pen[1:])
             worst = float(np.max(excess, initial=0.0))
-            if worst <= goal or kkt > tol or steps >= max_iter:
-                break
-            inside |= _strongest(excess > goal, excess, max(50, W.size // 2))
-        _dual.dual_point(self.rows, self.design.w, self.design.starts, self.dual)
-        dual_gradient = np.zeros_like(theta)
-        dual_gradient[:, 1:] = self.design.gradient(self.dual[0] * -1.0, self.dual[1])
-        gap = _dual.dual_gap(objective, self.design.w, self.dual, dual_gradient, theta, pen, ridge)
-        return objective, max(kkt, worst), gap, steps, diverging
+            stopped = kkt > tol or steps >= max_iter or diverging
+            if worst > goal and not stopped:
+                inside |= _strongest(excess > goal, excess, max(50, int(inside.sum()) // 2))
+                continue
+            gap = self._gap(objective, theta, pen, ridge)
+            if stopped or gap <= 10.0 * goal or kkt > aim or aim < 1e-3 * goal:
+                return objective, max(kkt, worst), gap, steps, diverging
+            aim *= 0.03  # the gap is about kkt / penalty: small penalties need a smaller residual
+
+    def _newton(
+        self,
+        theta: FloatArray,
+        inside: NDArray[np.bool_],
+        pen: FloatArray,
+        ridge: FloatArray,
+        goal: float,
+        max_iter: int,
+    ) -> tuple[float, float, int, bool]:
+        """Solve on the working set `inside`; refresh theta, the row derivatives and the full gradient."""
+        W = np.flatnonzero(inside)
+        cols = np.concatenate(([0], W + 1))
+        part = np.ascontiguousarray(theta[:, cols])
+        d = self.design
+        solver = _newton.newton if part.size <= GRAM_UNKNOWNS else _residual_solver()
+        objective, kkt, steps, diverging = solver(
+            d.columns(W), d.w, d.starts, pen[cols], ridge[cols], part, goal, max_iter, False, self.rows
+        )
+        theta[:, cols] = part
+        self.gradient = d.gradient(self.rows[0], self.rows[1])
+        return objective, kkt, steps, diverging
+
+    def _gap(self, objective: float, theta: FloatArray, pen: FloatArray, ridge: FloatArray) -> float:
+        """Return the duality gap over all features."""
+        d = self.design
+        _dual.dual_point(self.rows, d.w, d.starts, self.dual)
+        gradient = np.zeros_like(theta)
+        gradient[:, 1:] = d.gradient(-self.dual[0], self.dual[1])
+        return float(_dual.dual_gap(objective, d.w, self.dual, gradient, theta, pen, ridge))
 
     def _evaluate(self, theta: FloatArray, W: NDArray[Any]) -> None:
         """Refresh the row derivatives and the full gradient at `theta`, whose support lies in W."""
