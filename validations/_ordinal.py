@@ -36,7 +36,9 @@ def fit_both(X, y):
     The second has the sign of ours: the logit of "not rare", so that both estimate (alpha_{K-1}, beta).
     """
     last = y.max()
-    return ProportionalOddsClassifier().fit(X, y), ProportionalOddsClassifier().fit(X, (y == last).astype(int))
+    return ProportionalOddsClassifier().fit(X, y), ProportionalOddsClassifier().fit(
+        X, (y == last).astype(int)
+    )
 
 
 def draw_paper(kind, alpha, rng, *, q=0.5, size=0.5, n=2500, p=10):
@@ -63,7 +65,7 @@ def draw_paper(kind, alpha, rng, *, q=0.5, size=0.5, n=2500, p=10):
 
 
 def rare_errors(X, y, truth, rng):
-    """Return the mean squared errors of P(y = K | x) of PRESTO, logistic and proportional odds, as in section 4."""
+    """Return the mean squared errors of P(y = K | x): PRESTO, logistic, proportional odds."""
     presto = PrestoClassifierCV(cv=5, random_state=int(rng.integers(2**31))).fit(X, y)
     odds, logistic = fit_both(X, y)
     return np.array([np.mean((m.predict_proba(X)[:, -1] - truth) ** 2) for m in (presto, logistic, odds)])
@@ -77,14 +79,17 @@ def show_errors(ax, result, title, paper):
         errors = np.concatenate([np.atleast_2d(e) for e in result.extras("mse", **cell)])
         for j in range(3):
             at = i * 4 + j
-            ax.plot(np.full(len(errors), at) + np.linspace(-0.25, 0.25, len(errors)), errors[:, j], ".", ms=3, alpha=0.5,
-                    color=f"C{j}")  # fmt: skip
+            spread = at + np.linspace(-0.25, 0.25, len(errors))
+            ax.plot(spread, errors[:, j], ".", ms=3, alpha=0.5, color=f"C{j}")
             label = names[j] if i == 0 else None
             ax.plot([at - 0.35, at + 0.35], [np.median(errors[:, j])] * 2, color=f"C{j}", lw=2.5, label=label)
             value = paper.get((*cell.values(), j))
             if value:
                 ax.plot([at - 0.35, at + 0.35], [value] * 2, "k--", lw=1.2,
                         label="median in the paper" if i == j == 0 else None)  # fmt: skip
-    ax.set_xticks([4 * i + 1 for i in range(len(cells))], [", ".join(f"{k} = {v:g}" for k, v in c.items()) for c in cells])
+    ax.set_xticks(
+        [4 * i + 1 for i in range(len(cells))],
+        [", ".join(f"{k} = {v:g}" for k, v in c.items()) for c in cells],
+    )
     ax.set(yscale="log", ylabel="mean squared error of P(rare | x)", title=title)
     ax.legend(loc="lower left", fontsize=8)

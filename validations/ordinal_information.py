@@ -59,7 +59,7 @@ def wrong_power(classes, rng):
 
 slopes = Claim(
     id="ordinal.rare-slope-rate",
-    statement="The slope variance of rare-class logistic regression over that of proportional odds grows like 1/pi.",
+    statement="Rare-class logistic slopes lose to proportional odds by a variance ratio of order 1/pi.",
     source="our bounds T1 and T2, after Theorem 2.3 of Faletto and Bien 2023",
     criterion=Rate("pi", slope=-1.0, abs=0.03),
     quick=grid(pi=PIS, replicates=3),
@@ -92,7 +92,12 @@ def draw_slopes(ax, result):
     ax.plot(x, y[-1] * x[-1] / x, "--", label="slope -1")
     ax.plot(x, y, "o", label="rare class against the rest")
     ax.plot(*result.curve("common_boundary")[:2], "s", color="0.6", label="common boundary against the rest")
-    ax.set(xscale="log", yscale="log", xlabel="share of the rare class", ylabel="slope variance, logistic / prop. odds")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="share of the rare class",
+        ylabel="slope variance, logistic / prop. odds",
+    )
 
 
 # P5 -------------------------------------------------------------------------------------------------------
@@ -132,7 +137,7 @@ def draw_intercept(ax, result):
 
 order = Claim(
     id="ordinal.coarsening-order",
-    statement="Proportional odds estimates slopes at least as precisely as logistic regression at any boundary.",
+    statement="Proportional odds estimates slopes at least as well as logistic regression at any boundary.",
     source="our bound T2: merging classes is a coarsening",
     # Smallest eigenvalue of the difference over the trace, reported where negative; inverses round at 1e-12.
     criterion=Exact(abs=1e-10),

@@ -67,7 +67,7 @@ SMALL = even(np.geomspace(400, 4, 24))
 
 bayes = Claim(
     id="ordinal.naive-bayes-samples",
-    statement="With a margin growing with d, naive Bayes needs O(log d) rows to come near its asymptotic error.",
+    statement="With a margin growing with d, O(log d) rows bring naive Bayes near its asymptotic error.",
     source="Zheng et al., ICML 2023, on discriminative against generative classifiers",
     criterion=Rate("d", slope=0.0, abs=0.35),
     level=1e-2,
@@ -130,7 +130,7 @@ TAUS = [0.0, 0.5, 1.0, 1.5, 2.0]
 
 compsum = Claim(
     id="ordinal.comp-sum-bound",
-    statement="The excess of a comp-sum loss is at least T_tau of the excess of the zero-one loss, at every point.",
+    statement="The excess of a comp-sum loss is at least T_tau of the zero-one excess, at every point.",
     source="Mao, Mohri and Zhong, ICML 2023: H-consistency bounds of cross-entropy-like losses",
     # Shortfall below the bound; losses up to 1e3 in size round at 1e-13.
     criterion=Exact(abs=1e-9),
@@ -177,7 +177,9 @@ def random_points(tau, classes, rng, n=20_000):
     return shortfall(tau, classes, p, scale * rng.standard_normal((n, classes)))
 
 
-@compsum.control("a bound 5 % higher is violated where ours is attained", grid=grid(tau=TAUS[:3], classes=[2]))
+@compsum.control(
+    "a bound 5 % higher is violated where ours is attained", grid=grid(tau=TAUS[:3], classes=[2])
+)
 def raised_bound(tau, classes, rng):
     return shortfall(tau, classes, *tight_points(), factor=1.05)
 
@@ -201,7 +203,10 @@ def worst_case(margins, lam, prior):
         p = softmax(theta)
         return -(p @ margins - lam * np.sum(p * (np.log(p + 1e-300) - np.log(prior))))
 
-    return -min(minimize(value, start, method="BFGS", options={"gtol": 1e-9}).fun for start in (margins / lam, 0 * margins))
+    return -min(
+        minimize(value, start, method="BFGS", options={"gtol": 1e-9}).fun
+        for start in (margins / lam, 0 * margins)
+    )
 
 
 @robust.measure
@@ -220,7 +225,7 @@ def skewed_prior(lam, rng):
 
 consistent = Claim(
     id="ordinal.robust-loss-consistent",
-    statement="For positive temperature the minimiser of the robust risk orders the classes as their probabilities.",
+    statement="For positive temperature the minimiser of the robust risk orders the classes rightly.",
     source="Zhu, Ying and Yang, ICML 2023",
     # How much the smallest step of the minimiser falls short of 1e-4.
     criterion=Exact(abs=1e-6),
@@ -246,7 +251,9 @@ def smooth_risk(lam, rng):
     return missing_order(np.append(best.x, -best.x.sum()))
 
 
-@consistent.control("at zero temperature, without a majority class, the minimiser is a tie", grid=grid(lam=[0.0]))
+@consistent.control(
+    "at zero temperature, without a majority class, the minimiser is a tie", grid=grid(lam=[0.0])
+)
 def hinge_risk(lam, rng):
     # Minimise sum p_y t_y with t_y >= f_k - f_y + c_ky: a linear programme in (f, t), sum f = 0.
     rows = [np.concatenate((np.eye(3)[k] - np.eye(3)[y], -np.eye(3)[y])) for y in range(3) for k in range(3)]

@@ -71,7 +71,7 @@ def draw_law(ax, result):
 
 ratio = Claim(
     id="ordinal.simulated-slope-ratio",
-    statement="Rare-class logistic slopes scatter more than those of proportional odds by the predicted ratio.",
+    statement="Rare-class logistic slopes scatter more than proportional-odds slopes by the predicted ratio.",
     source="section 2 of Faletto and Bien 2023",
     # A choice: the logarithm of a ratio of variances from 300 draws has a standard deviation of .12.
     criterion=Within(rel=0.6, statistic="geomean"),
@@ -125,7 +125,10 @@ def squared_probability_error(c, rng, which):
     expected = rare_event_variance(X, [0.0, c], BETA, at=X0[None], n=n)
     se = (expected.probability_se, expected.probability_se_logistic)[which][0]
     truth = expit(-(c + X0 @ BETA))
-    fits = [ProportionalOddsClassifier().fit(*draw_odds(n, c, rng)).predict_proba(X0[None])[0, -1] for _ in range(BATCH)]
+    fits = [
+        ProportionalOddsClassifier().fit(*draw_odds(n, c, rng)).predict_proba(X0[None])[0, -1]
+        for _ in range(BATCH)
+    ]
     return (np.array(fits) - truth) ** 2 / se**2
 
 
@@ -134,7 +137,9 @@ def odds_error(c, rng):
     return squared_probability_error(c, rng, 0)
 
 
-@delta.control("the logistic standard error is more than 1.5 times too large", grid=grid(c=[4.0], replicates=10))
+@delta.control(
+    "the logistic standard error is more than 1.5 times too large", grid=grid(c=[4.0], replicates=10)
+)
 def logistic_error(c, rng):
     return squared_probability_error(c, rng, 1)
 
