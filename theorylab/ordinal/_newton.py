@@ -168,17 +168,19 @@ def newton(
     max_iter: Any,
     reuse: Any,
     rows: Any,
+    H4: Any,
+    state: Any,
 ) -> Any:
     """Minimise the objective at one penalty from a feasible `theta`, in place.
 
     Returns the objective, the KKT residual, the number of Newton steps, and whether unpenalised directions
     still move although the residual is small (no finite optimum). `rows` is left at the returned point.
-    With `reuse` a Hessian serves as long as it still cuts the residual to a tenth per step.
+    `H4` is room for the Hessian. With `reuse` it serves, also from one penalty to the next, as long as a step
+    with it cuts the residual to a twentieth; ``state[0]`` tells whether it holds one.
     """
     m, width = theta.shape
     n = m * width
     grad, blocks, steps = np.empty((m, width)), np.empty((m, width)), np.empty((m, width))
-    H4 = np.empty((m, width, m, width))
     H, flat = H4.reshape(n, n), theta.reshape(n)
     g, v, r, L = np.empty(n), np.empty(n), np.empty(n), np.empty((n, n))
     pens, base = np.zeros(n), np.empty(n)
@@ -189,7 +191,7 @@ def newton(
         any_free = any_free or (pen[j] == 0.0 and ridge[j] == 0.0)
     to_blocks(theta, blocks, steps)
     objective = evaluate(XT, w, starts, blocks, steps, rows, grad) + _penalty(theta, pen, ridge)
-    kkt, best, before, fresh, stalled = np.inf, np.inf, np.inf, False, 0
+    kkt, best, before, stalled = np.inf, np.inf, np.inf, 0
     best_theta = theta.copy()
     diverging, accepted, moving = False, True, 0
     iteration = 0
@@ -206,11 +208,11 @@ def newton(
         stalled = stalled + 1 if kkt > 0.5 * best and kkt < 1e-7 and kkt > goal and kkt >= before else 0
         if stalled >= 4:
             break
-        if not reuse or not fresh or kkt > 0.1 * before:
+        if not reuse or not state[0] or kkt > 0.05 * before:
             gram(XT, starts, rows, H4)
             for i in range(n):
                 H[i, i] += ridge[i % width]
-            fresh = True
+            state[0] = True
         minimise_quadratic(H, g, flat, pens, max(min(0.1, math.sqrt(kkt)) * 0.1 * kkt, 1e-3 * goal), v, r, L)
         if any_free:  # a small gradient proves an optimum only if the next step is small too
             moving = (
@@ -241,7 +243,7 @@ def newton(
             break
         objective = new
         if t < 1.0:
-            fresh = False
+            state[0] = False
     if not accepted or kkt > best:  # `rows` must belong to the returned point
         theta[:] = best_theta
         to_blocks(theta, blocks, steps)
@@ -266,11 +268,12 @@ def path(
     """Solve for each row of `pens`, warm-started; fill `report` (objective, kkt, gap, steps, diverging)."""
     m, width = theta.shape
     rows, dual, gradient = np.empty((5, w.size)), np.empty((2, w.size)), np.empty((m, width))
+    H4, state = np.empty((m, width, m, width)), np.zeros(1, np.bool_)
     for s in range(pens.shape[0]):
         steps, aim = 0, goal
         while True:  # the gap is about kkt / penalty: small penalties need a smaller residual
             objective, kkt, used, diverging = newton(
-                XT, w, starts, pens[s], ridges[s], theta, aim, max_iter - steps, reuse, rows
+                XT, w, starts, pens[s], ridges[s], theta, aim, max_iter - steps, reuse, rows, H4, state
             )
             steps += used
             dual_point(rows, w, starts, dual)

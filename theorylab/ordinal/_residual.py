@@ -240,6 +240,8 @@ def newton_cg(
     max_iter: Any,
     reuse: Any,
     rows: Any,
+    H4: Any,
+    state: Any,
 ) -> Any:
     """Minimise the objective at one penalty as `newton` does, in memory proportional to the data."""
     m, width = theta.shape

@@ -90,7 +90,9 @@ def _narrow(
     """Run the whole path in one compiled call."""
     XT = design.full()
     thetas, report = np.empty((pens.shape[0], *theta.shape)), np.empty((pens.shape[0], 5))
-    reuse = design.w.size * float(theta.shape[1]) ** 2 >= REUSE_FROM
+    reuse = (
+        design.w.size * float(theta.shape[1]) ** 2 >= REUSE_FROM and not ridges.any() and pens[:, 1:].all()
+    )
     _newton.path(
         XT, design.w, design.starts, pens, ridges, theta, goal_of(tol), max_iter, reuse, thetas, report
     )
@@ -184,7 +186,17 @@ class _Own:
         d = self.design
         solver = _newton.newton if part.size <= GRAM_UNKNOWNS else _residual_solver()
         objective, kkt, steps, diverging = solver(
-            d.columns(W), d.w, d.starts, pen[cols], ridge[cols], part, goal, max_iter, False, self.rows
+            d.columns(W),
+            d.w,
+            d.starts,
+            pen[cols],
+            ridge[cols],
+            part,
+            goal,
+            max_iter,
+            False,
+            self.rows,
+            *_room(part),
         )
         theta[:, cols] = part
         self.gradient = d.gradient(self.rows[0], self.rows[1])
@@ -207,6 +219,12 @@ class _Own:
         d = self.design
         _kernels.evaluate(d.columns(W), d.w, d.starts, blocks, steps, self.rows, grad)
         self.gradient = d.gradient(self.rows[0], self.rows[1])
+
+
+def _room(part: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the two arrays in which `newton` keeps a Hessian; none in residual mode."""
+    shape = 2 * part.shape if part.size <= GRAM_UNKNOWNS else (1, 1, 1, 1)
+    return np.empty(shape), np.zeros(1, bool)
 
 
 def _residual_solver() -> Any:
@@ -247,8 +265,8 @@ class _Constrained:
         for mu in BARRIERS:
             self.wide.w = np.where(self.pseudo, mu * self.base, self.base)
             inner = _Own(self.wide)
-            # Only the last barrier needs its certificate; there rounding sets the goal.
-            loose = 2.5 * tol if mu == BARRIERS[-1] else 1e4 * tol
+            # Only the last barrier needs its certificate.
+            loose = tol if mu == BARRIERS[-1] else 1e4 * tol
             _, kkt, gap, used, diverging = inner.step(theta, lams[-1:], l1_ratio, factors, loose, max_iter)
             total += used
         return self._objective(theta, lams[-1], l1_ratio, factors), kkt, gap, total, diverging
@@ -293,6 +311,7 @@ def largest_penalty(
             max_iter,
             False,
             runner.rows,
+            *_room(part),
         )
         theta[:, cols] = part
     runner._evaluate(theta, free)
