@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from theorylab.ordinal import _dual as dual
 from theorylab.ordinal import _kernels as kernels
-from theorylab.ordinal import ordinal_loss_grad_hess, presto_dual_gap
+from theorylab.ordinal import ordinal_gram, ordinal_loss_grad_hess, presto_dual_gap
 from theorylab.ordinal._design import Design
 
 from .reference import loss, simulate, standardised
@@ -193,3 +193,28 @@ def test_gap_input():
         presto_dual_gap(X, y, [0.0, 1.0], np.zeros((2, 3)), 0.1)
     with pytest.raises(ValueError, match="distinct labels"):
         presto_dual_gap(X, y, [0.0], np.zeros((1, 2)), 0.1)
+
+
+def test_public_hessian():
+    import scipy.sparse as sp
+
+    X, y = simulate(60, 2, 3, 0)
+    X += 3.0
+    w = np.random.default_rng(0).integers(1, 4, 60).astype(float)
+    alpha, psi = np.array([-1.0, 1.0]), np.array([[0.1, -0.2], [0.02, 0.01]])
+    H = ordinal_gram(X, y, alpha, np.cumsum(psi, axis=0), sample_weight=w)
+    point, h = np.concatenate((alpha, psi.ravel())), 1e-4
+
+    def value(t):
+        return loss(X, y, w / w.sum(), t[:2], t[2:].reshape(2, 2))
+
+    for i in range(6):
+        for j in range(6):
+            a, b = h * np.eye(6)[i], h * np.eye(6)[j]
+            second = value(point + a + b) - value(point + a - b) - value(point - a + b) + value(point - a - b)
+            # Cancellation 4 u / h^2 = 4e-8, truncation h^2 times fourth derivatives with features of size 5.
+            assert second / (4 * h * h) == pytest.approx(H[i, j], abs=2e-5)
+    sparse = ordinal_gram(sp.csr_array(X), y, alpha, np.cumsum(psi, axis=0), sample_weight=w)
+    np.testing.assert_allclose(sparse, H, rtol=1e-12, atol=1e-14)
+    with pytest.raises(ValueError, match="cross"):
+        ordinal_gram(X, y, alpha[::-1], np.zeros((2, 2)))

@@ -21,6 +21,7 @@ makes **lower** classes more likely.
 `rare_class_scores`                   scores for a rare class
 `calibration_error`                   equal-frequency calibration
 `ordinal_loss_grad_hess`              the loss of a row and its derivatives
+`ordinal_gram`                        the Hessian of the mean loss
 ====================================  ============================================
 
 All of it runs on the CPU in float64, on dense arrays, SciPy CSR and CSC
@@ -42,7 +43,7 @@ True
 
 from ._cv import PrestoClassifierCV
 from ._estimators import PrestoClassifier
-from ._gap import ordinal_loss_grad_hess, presto_dual_gap
+from ._gap import ordinal_gram, ordinal_loss_grad_hess, presto_dual_gap
 from ._information import RareEventVariance, po_fisher_information, rare_event_variance
 from ._metrics import RareClassScores, calibration_error, rare_class_scores
 from ._presto import PrestoPath, presto_path
@@ -57,6 +58,7 @@ __all__ = [
     "RareEventVariance",
     "Summary",
     "calibration_error",
+    "ordinal_gram",
     "ordinal_loss_grad_hess",
     "po_fisher_information",
     "presto_dual_gap",
