@@ -17,7 +17,7 @@ __all__ = ["Solution", "largest_penalty", "solve"]
 FloatArray = NDArray[np.float64]
 
 GRAM_FEATURES = 600  # up to here all features form one working set
-GRAM_UNKNOWNS = 4000  # beyond, the Hessian of the working set is never formed (residual mode)
+GRAM_UNKNOWNS = 4000  # beyond, or beyond a fifth of it for few rows, no Hessian is formed (residual mode)
 REUSE_FROM = 2e7  # n (p + 1)^2 from which a Hessian is kept while it still serves
 BARRIERS = 10.0 ** -np.arange(1, 8)  # below 1e-7 Newton's method meets rounding
 
@@ -110,7 +110,7 @@ class _Own:
     def __init__(self, design: Design) -> None:
         self.design = design
         self.narrow = not design.sparse and design.n_features <= GRAM_FEATURES
-        self.narrow = self.narrow and design.n_boundaries * (design.n_features + 1) <= GRAM_UNKNOWNS
+        self.narrow = self.narrow and _gram_pays(design.n_boundaries * (design.n_features + 1), design)
         n = design.w.size
         self.rows, self.dual = np.empty((5, n)), np.empty((2, n))
         self.gradient: FloatArray | None = None
@@ -184,7 +184,8 @@ class _Own:
         cols = np.concatenate(([0], W + 1))
         part = np.ascontiguousarray(theta[:, cols])
         d = self.design
-        solver = _newton.newton if part.size <= GRAM_UNKNOWNS else _residual_solver()
+        gram = _gram_pays(part.size, d) or (part.size <= GRAM_UNKNOWNS and not pen[1:].all())
+        solver = _newton.newton if gram else _residual_solver()
         objective, kkt, steps, diverging = solver(
             d.columns(W),
             d.w,
@@ -196,7 +197,7 @@ class _Own:
             max_iter,
             False,
             self.rows,
-            *_room(part),
+            *_room(part, gram),
         )
         theta[:, cols] = part
         self.gradient = d.gradient(self.rows[0], self.rows[1])
@@ -221,9 +222,15 @@ class _Own:
         self.gradient = d.gradient(self.rows[0], self.rows[1])
 
 
-def _room(part: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _gram_pays(unknowns: int, design: Design) -> bool:
+    """Tell whether forming and factoring a Hessian is cheaper than conjugate gradients over the rows."""
+    few_rows = design.w.size < 20 * unknowns
+    return unknowns <= (GRAM_UNKNOWNS // 5 if few_rows else GRAM_UNKNOWNS)
+
+
+def _room(part: FloatArray, gram: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the two arrays in which `newton` keeps a Hessian; none in residual mode."""
-    shape = 2 * part.shape if part.size <= GRAM_UNKNOWNS else (1, 1, 1, 1)
+    shape = 2 * part.shape if gram else (1, 1, 1, 1)
     return np.empty(shape), np.zeros(1, bool)
 
 
@@ -311,7 +318,7 @@ def largest_penalty(
             max_iter,
             False,
             runner.rows,
-            *_room(part),
+            *_room(part, True),
         )
         theta[:, cols] = part
     runner._evaluate(theta, free)
