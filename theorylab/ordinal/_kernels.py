@@ -111,6 +111,7 @@ def _axpy(t: Any, x: Any, y: Any) -> Any:
 
 @jit
 def _copy(x: Any, y: Any) -> Any:
+    """Copy a vector; the slice assignment of Numba compiles its error messages along, for seconds."""
     for i in range(x.size):
         y[i] = x[i]
 

@@ -152,7 +152,8 @@ def spread(XT: Any, starts: Any, step: Any) -> Any:
             for side in (k, k - 1):
                 if 0 <= side < m:
                     _dots(XT, c0, c1, blocks[side], a)
-                    largest = max(largest, np.max(np.abs(a[: c1 - c0])))
+                    for c in range(c1 - c0):
+                        largest = max(largest, abs(a[c]))
     return largest
 
 
@@ -186,13 +187,14 @@ def newton(
     pens, base = np.zeros(n), np.empty(n)
     any_free = False
     for k in range(m):
-        pens[k * width + 1 : (k + 1) * width] = pen[1:]
+        for j in range(1, width):
+            pens[k * width + j] = pen[j]
     for j in range(1, width):
         any_free = any_free or (pen[j] == 0.0 and ridge[j] == 0.0)
     to_blocks(theta, blocks, steps)
     objective = evaluate(XT, w, starts, blocks, steps, rows, grad) + _penalty(theta, pen, ridge)
     kkt, best, before, stalled = np.inf, np.inf, np.inf, 0
-    best_theta = theta.copy()
+    best_flat = flat.copy()
     diverging, accepted, moving = False, True, 0
     iteration = 0
     while True:
@@ -202,7 +204,7 @@ def newton(
             kkt = max(kkt, violation(g[i], flat[i], pens[i]))
         if kkt < best:
             best = kkt
-            best_theta[:] = theta
+            _copy(flat, best_flat)
         if (kkt <= goal and not any_free) or iteration >= max_iter:
             break
         stalled = stalled + 1 if kkt > 0.5 * best and kkt < 1e-7 and kkt > goal and kkt >= before else 0
@@ -224,7 +226,7 @@ def newton(
         slope = 0.0
         for i in range(n):
             slope += g[i] * (v[i] - flat[i]) + pens[i] * (abs(v[i]) - abs(flat[i]))
-        base[:] = flat
+        _copy(flat, base)
         t, accepted = 1.0, False
         for _ in range(60):
             for i in range(n):
@@ -239,13 +241,13 @@ def newton(
             t *= 0.5
         iteration += 1
         if not accepted:
-            flat[:] = base
+            _copy(base, flat)
             break
         objective = new
         if t < 1.0:
             state[0] = False
     if not accepted or kkt > best:  # `rows` must belong to the returned point
-        theta[:] = best_theta
+        _copy(best_flat, flat)
         to_blocks(theta, blocks, steps)
         objective = evaluate(XT, w, starts, blocks, steps, rows, grad) + _penalty(theta, pen, ridge)
     return objective, best, iteration, diverging
@@ -282,7 +284,7 @@ def path(
             if gap <= 10.0 * goal or kkt > aim or diverging or steps >= max_iter or aim < 1e-3 * goal:
                 break
             aim *= 0.03
-        thetas[s] = theta
+        _copy(theta.reshape(m * width), thetas[s].reshape(m * width))
         report[s, 0], report[s, 1], report[s, 3] = objective, kkt, steps
         report[s, 2] = gap
         report[s, 4] = 1.0 if diverging else 0.0

@@ -13,7 +13,7 @@ import numpy as np
 
 from theorylab._lib.jit import REASSOC, jit
 
-from ._kernels import CHUNK, _dot, _dots, evaluate, to_blocks
+from ._kernels import CHUNK, _copy, _dot, _dots, evaluate, to_blocks
 from ._newton import _gradient_of_theta, _penalty, violation
 
 
@@ -190,8 +190,8 @@ def _minimise(
         both[1, i] = rows[3, i] - rows[4, i]
         both[2, i] = both[0, i] + both[1, i]
     model = rows[:2].copy()
-    v[:] = theta
     flat, r = v.reshape(n), g.copy()
+    _copy(theta.reshape(n), flat)
     grad, scale = np.empty((m, width)), np.empty(n)
     _curvatures(XT, starts, rows, both, ridge, scale)
     active, free = np.empty(n, np.bool_), np.empty(n, np.bool_)
@@ -247,9 +247,10 @@ def newton_cg(
     m, width = theta.shape
     n = m * width
     grad, blocks, steps = np.empty((m, width)), np.empty((m, width)), np.empty((m, width))
-    g, v, pens, base = np.empty(n), np.empty((m, width)), np.zeros(n), theta.copy()
+    g, v, pens, base = np.empty(n), np.empty((m, width)), np.zeros(n), np.empty(n)
     for k in range(m):
-        pens[k * width + 1 : (k + 1) * width] = pen[1:]
+        for j in range(1, width):
+            pens[k * width + j] = pen[j]
     to_blocks(theta, blocks, steps)
     objective = evaluate(XT, w, starts, blocks, steps, rows, grad) + _penalty(theta, pen, ridge)
     kkt = np.inf
@@ -266,10 +267,11 @@ def newton_cg(
         moved = v.reshape(n)
         for i in range(n):
             slope += g[i] * (moved[i] - flat[i]) + pens[i] * (abs(moved[i]) - abs(flat[i]))
-        base[:] = theta
+        _copy(flat, base)
         t = 1.0
         for _ in range(60):
-            theta[:] = v if t == 1.0 else base + t * (v - base)
+            for i in range(n):
+                flat[i] = moved[i] if t == 1.0 else base[i] + t * (moved[i] - base[i])
             to_blocks(theta, blocks, steps)
             new = evaluate(XT, w, starts, blocks, steps, rows, grad)
             if new < np.inf:
