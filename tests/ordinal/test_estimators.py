@@ -261,6 +261,10 @@ def test_warm_start_and_clone():
     np.testing.assert_allclose(model.coef_, coef, atol=1e-8)
     model.set_params(alpha=0.005).fit(X, y)
     assert model.kkt_ <= 1e-9
+    for crossing in ("own", "train"):  # coefficients that are no legal start for other rows
+        model.set_params(crossing=crossing).fit(3 * X[::-1] + 1, y)
+        cold_start = PrestoClassifier(0.005, crossing=crossing).fit(3 * X[::-1] + 1, y)
+        assert model.objective_ == pytest.approx(cold_start.objective_, abs=1e-8)
     model.fit(X[:, :2], y)
 
 

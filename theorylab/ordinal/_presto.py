@@ -14,7 +14,7 @@ from theorylab._lib.checks import check_choice, check_int, check_real
 
 from ._design import Design
 from ._labels import encode_labels, present_classes, spread_boundaries
-from ._solve import Solution, largest_penalty, solve
+from ._solve import Solution, is_legal, largest_penalty, solve
 
 __all__ = ["PrestoPath", "fit_path", "presto_path"]
 
@@ -140,7 +140,11 @@ def fit_path(
     if lams is None:
         lams = max(alpha_max, np.finfo(float).resolution) * np.geomspace(1.0, eps, n_alphas)
     if start is not None:
-        theta = _standardised(design, *start)
+        warm = _standardised(design, *start)
+        if is_legal(design, warm, crossing):
+            theta = warm
+        else:
+            start = None
     lead = 0
     if single and (design.sparse or design.n_features > 600) and 0 < lams[0] < alpha_max and start is None:
         lead = max(int(np.ceil(np.log(alpha_max / lams[0]) / np.log(1.6))), 1)

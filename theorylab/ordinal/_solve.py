@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import _dual, _kernels, _newton
 from ._design import Design
 
-__all__ = ["Solution", "largest_penalty", "solve"]
+__all__ = ["Solution", "is_legal", "largest_penalty", "solve"]
 
 FloatArray = NDArray[np.float64]
 
@@ -292,6 +292,17 @@ class _Constrained:
         psi = theta[:, 1:]
         penalty = l1_ratio * np.abs(psi) + 0.5 * (1.0 - l1_ratio) * psi**2
         return float(loss + lam * np.sum(factors * penalty))
+
+
+def is_legal(design: Design, theta: FloatArray, crossing: str) -> bool:
+    """Tell whether `theta` lies in the domain, so that Newton's method may start there."""
+    W = np.flatnonzero(np.any(theta[:, 1:] != 0.0, axis=0))
+    part = np.ascontiguousarray(theta[:, np.concatenate(([0], W + 1))])
+    blocks, steps, grad = np.empty_like(part), np.empty_like(part), np.empty_like(part)
+    _kernels.to_blocks(part, blocks, steps)
+    rows = np.empty((5, design.w.size))
+    loss = _kernels.evaluate(design.columns(W), design.w, design.starts, blocks, steps, rows, grad)
+    return bool(np.isfinite(loss)) and (crossing == "own" or not design.crossings(theta[None]).any())
 
 
 def largest_penalty(

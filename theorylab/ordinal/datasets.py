@@ -105,6 +105,20 @@ def load_soup(path: str | os.PathLike[str] | None = None) -> tuple[NDArray[np.fl
     Data set ``soup`` of the R package ``ordinal`` (GPL >= 2), which is not
     part of this package; described by Christensen, Cleaver and Brockhoff (2011),
     Food Quality and Preference 22, 542-549.
+
+    Examples
+    --------
+    The paper's analysis from end to end; the last class is the rarest end of the scale.
+
+    >>> from theorylab.ordinal import PrestoClassifierCV, rare_class_scores
+    >>> X, y = load_soup()  # doctest: +SKIP
+    >>> train, test = slice(0, 1660), slice(1660, None)
+    >>> model = PrestoClassifierCV(random_state=0).fit(X[train], y[train])  # doctest: +SKIP
+    >>> p = model.predict_proba(X[test])[:, -1]  # doctest: +SKIP
+    >>> rare_class_scores(y[test] == 5, p)  # doctest: +SKIP
+
+    With a data frame of factors the same columns come from scikit-learn:
+    ``make_pipeline(make_column_transformer((OneHotEncoder(drop="first"), factors)), PrestoClassifierCV())``.
     """
     with _find_soup(path).open(newline="", encoding="utf-8") as file:
         table: list[dict[str, Any]] = list(csv.DictReader(file))
