@@ -251,7 +251,7 @@ class PrestoClassifierCV(OrdinalClassifier):
         best = int(np.argmin(mean))  # penalties decrease: the first minimum has the largest
         if self.rule == "1se":
             folds = self.cv_scores_.shape[1]
-            error = self.cv_scores_[best].std(ddof=1) / np.sqrt(folds)
+            error = self.cv_scores_[best].std(ddof=1) / np.sqrt(folds) if folds > 1 else 0.0
             best = int(np.argmax(mean <= mean[best] + error))
         s = fit.solution
         self.best_index_, self.best_score_ = best, float(mean[best])

@@ -42,7 +42,10 @@ class Design:
         self.X, self.sparse = X, not isinstance(X, np.ndarray)
         self.n_classes = int(codes.max()) + 1
         self.n_features = X.shape[1]
-        w = weights / weights.sum() if moments is None else weights
+        w = weights
+        if moments is None:
+            w = weights / weights.max()  # the sum of huge weights may overflow
+            w /= w.sum()
         if moments is None:
             moments = _sparse_moments(X, w) if self.sparse else _dense_moments(X, w)
             if not standardize:
