@@ -161,14 +161,14 @@ def product(bench, m, d, threads):
 
 def main():
     bench = Benchmark("curvature")
-    build(bench, 256, 100_000, ">= 6", 5)
-    build(bench, 512, 100_000, ">= 9", 3)
+    build(bench, 256, 100_000, ">= 6", 9)
+    build(bench, 512, 100_000, ">= 9", 6)
     window(bench, 256, 100_000, ">= 1.6")
     window(bench, 512, 100_000, ">= 1.8")
     product(bench, 256, 1_000_000, 1)
     product(bench, 256, 1_000_000, 2)
     G = np.random.default_rng(0).standard_normal((256, 100_000), dtype=np.float32)
-    bench.compare("build, m=256, d=1e+05", lambda: cv.fisher_inverse(G, LAM), threads=2, repeats=5)
+    bench.compare("build, m=256, d=1e+05", lambda: cv.fisher_inverse(G, LAM), threads=2, repeats=9)
     bench.finish()
 
 

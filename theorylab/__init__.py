@@ -15,7 +15,7 @@ from typing import Any
 
 from ._version import __version__
 
-_SUBPACKAGES = ("curvature", "dmft", "grokking", "testing", "validation")
+_SUBPACKAGES = ("curvature", "dmft", "grokking", "inductive_bias", "ordinal", "testing", "validation")
 
 __all__ = ["__version__", *_SUBPACKAGES]
 

@@ -71,7 +71,6 @@ breakdown = Claim(
     criterion=Within(abs=1.0),  # of log10(error / law)
     quick=grid(rows=["Gaussian", "digits"], damping=DAMPINGS, replicates=8),
     full=grid(rows=["Gaussian", "digits"], damping=DAMPINGS, replicates=50),
-    headline=True,
 )
 FIRST = 16  # rows of a replicate that are tried
 
@@ -136,15 +135,12 @@ def woodbury_in_float32(rows, damping, rng):
 @cure.figure(file="curvature_exactness.png")
 def draw(ax, result):
     lam = result.axis("damping")
-    for rows, color in (("Gaussian", "C0"), ("digits", "C1")):
-        result.errorbar(ax, rows=rows, fmt="o", color=color, label=f"by coefficients of the rows, {rows}")
-        result.errorbar(
-            ax, branch="woodbury_in_float32", rows=rows, color="0.6", fmt="s" if color == "C0" else "^"
-        )
-    for norm2, rows in ((2000, "Gaussian"), (12, "digits")):
-        ax.plot(lam, U32 * (1 + norm2 / (64 * lam)), "--", color="0.4", lw=1)
-        ax.annotate(f"$u|g|^2/N\\lambda$, {rows}", (lam[-3], U32 * norm2 / (64 * lam[-3])), rotation=0,
-                    xytext=(4, 4), textcoords="offset points", fontsize="small")  # fmt: skip
+    for rows, color, marker, norm2 in (("Gaussian", "C0", "s", 2000), ("digits", "C1", "^", 12)):
+        result.errorbar(ax, rows=rows, fmt=marker, color=color, label=f"by coefficients of the rows, {rows}")
+        result.errorbar(ax, branch="woodbury_in_float32", rows=rows, color="0.6", fmt=marker,
+                        label=f"Woodbury in float32, {rows}")  # fmt: skip
+        law = U32 * (1 + norm2 / (64 * lam))
+        ax.plot(lam, law, "--", color="0.4", lw=1, label=None if norm2 == 12 else r"$u\,(1+|g|^2/N\lambda)$")
     ax.axhline(1e-6, color="k", lw=0.8)
     ax.set(xscale="log", yscale="log", xlabel=r"damping $\lambda$", ylabel="relative error of $A^{-1}g$",
            title="float32 rows: grey loses every digit, colour none")  # fmt: skip
