@@ -1,0 +1,348 @@
+"""Fused kernels: all layers of a tile while one row of it stays in the cache.
+
+A tile arrives as inner products ``x . y`` and leaves as the NNGP and NTK. In between
+only correlations are carried: after each dense layer
+
+    rho' = kappa(rho) u_i u_j + b v_i v_j,      tau' = ca X + cb Y + kappadot(rho) tau u_i u_j
+
+(X, Y the two terms of rho') with ``u, v`` from the exact one-dimensional recursion of
+the diagonal. One arcsine polynomial and one square root per element and layer.
+All helpers live in this file, for the compiler's cache sees no other.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from theorylab._lib.jit import jit
+
+# Inputs are checked finite at the door, so the tests for NaN may go; division stays exact.
+_FAST = frozenset({"contract", "nsz", "reassoc", "nnan", "ninf"})
+
+# arcsin(sqrt x) / sqrt x on [0, 1/2]; see tests/infinite_width/generate_arcsine.py
+_A = (1.0, 0.16666666666664987, 0.07500000000401816, 0.044642856762615, 0.030381963396751827,
+      0.022371584779320355, 0.017364281439103527, 0.01380344589589198, 0.013191002571753903,
+      -0.002601537848299688, 0.07871611357002127, -0.2968705430689824, 1.0082016650534187,
+      -2.4908808126226116, 4.6420689099888435, -6.229299875397985, 5.7579408313146985,
+      -3.278933156739812, 0.8892904367638688)  # fmt: skip
+_S = tuple(np.float32(c) for c in (
+    0.9999999997624108, 0.16666676148878942, 0.07499381287529563, 0.044797868648363166,
+    0.028433801311241912, 0.03620817622762058, -0.04106808870534895, 0.16083178554354348,
+    -0.1955462730380675, 0.14315106122330062))  # fmt: skip
+_HALF_PI = math.pi / 2
+_INV_PI = 1 / math.pi
+_HALF_PI32 = np.float32(math.pi / 2)
+_INV_PI32 = np.float32(1 / math.pi)
+_ZERO32 = np.float32(0)
+_ONE32 = np.float32(1)
+_HALF32 = np.float32(0.5)
+
+
+@jit(fastmath=_FAST)
+def _arcsin64(m):  # type: ignore[no-untyped-def]
+    """Arcsine of ``0 <= m <= sqrt(1/2)``; even and odd powers in two chains."""
+    x = m * m
+    x2 = x * x
+    even = _A[0] + x2 * (_A[2] + x2 * (_A[4] + x2 * (_A[6] + x2 * (_A[8] + x2 * (_A[10] + x2 * (
+        _A[12] + x2 * (_A[14] + x2 * (_A[16] + x2 * _A[18]))))))))  # fmt: skip
+    odd = _A[1] + x2 * (_A[3] + x2 * (_A[5] + x2 * (_A[7] + x2 * (_A[9] + x2 * (_A[11] + x2 * (
+        _A[13] + x2 * (_A[15] + x2 * _A[17])))))))  # fmt: skip
+    return m * (even + x * odd)
+
+
+@jit(fastmath=_FAST)
+def _arcsin32(m):  # type: ignore[no-untyped-def]
+    """Arcsine of ``0 <= m <= sqrt(1/2)`` to single precision."""
+    x = m * m
+    x2 = x * x
+    even = _S[0] + x2 * (_S[2] + x2 * (_S[4] + x2 * (_S[6] + x2 * _S[8])))
+    odd = _S[1] + x2 * (_S[3] + x2 * (_S[5] + x2 * (_S[7] + x2 * _S[9])))
+    return m * (even + x * odd)
+
+
+@jit(fastmath=_FAST)
+def slopes64(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
+    """Piecewise linear activations, float64: fill `K` and `T` of one tile from inner products `C`."""
+    n, m = C.shape
+    q = 1.0 - p
+    pq = p * _INV_PI
+    for i in range(n):
+        R = K[i]
+        S = T[i] if want_t else C[i]
+        u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
+        u0, v0 = U[0], V[0]
+        if want_t:
+            for j in range(m):
+                x = C[i, j] * (u * u0[j])
+                y = v * v0[j]
+                R[j] = x + beta * y
+                S[j] = alpha0 * x + beta0 * y
+        else:
+            for j in range(m):
+                R[j] = C[i, j] * (u * u0[j]) + beta * (v * v0[j])
+        for l in range(1, U.shape[0]):
+            u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
+            ul, vl = U[l], V[l]
+            for j in range(m):
+                r = R[j]
+                w = math.sqrt(max((1.0 - r) * (1.0 + r), 0.0))
+                a = abs(r)
+                t = _arcsin64(min(a, w))
+                s = t if a > w else _HALF_PI - t  # angle to the nearer axis
+                other = math.pi - s if r > 0.0 else s  # pi - theta
+                kappa = pq * (w + other * r) + q * r
+                uu = u * ul[j]
+                x = kappa * uu
+                y = v * vl[j]
+                R[j] = x + beta * y
+                if want_t:
+                    S[j] = alpha0 * x + beta0 * y + (pq * other + q) * S[j] * uu
+        scale = gi[i]
+        for j in range(m):
+            R[j] *= scale * g[j]
+        if want_t:
+            for j in range(m):
+                S[j] *= scale * g[j]
+
+
+@jit(fastmath=_FAST)
+def slopes32(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
+    """Piecewise linear activations, float32."""
+    n, m = C.shape
+    q = _ONE32 - p
+    pq = p * _INV_PI32
+    pi = _HALF_PI32 + _HALF_PI32
+    for i in range(n):
+        R = K[i]
+        S = T[i] if want_t else C[i]
+        u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
+        u0, v0 = U[0], V[0]
+        if want_t:
+            for j in range(m):
+                x = C[i, j] * (u * u0[j])
+                y = v * v0[j]
+                R[j] = x + beta * y
+                S[j] = alpha0 * x + beta0 * y
+        else:
+            for j in range(m):
+                R[j] = C[i, j] * (u * u0[j]) + beta * (v * v0[j])
+        for l in range(1, U.shape[0]):
+            u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
+            ul, vl = U[l], V[l]
+            for j in range(m):
+                r = R[j]
+                w = math.sqrt(max((_ONE32 - r) * (_ONE32 + r), _ZERO32))
+                a = abs(r)
+                t = _arcsin32(min(a, w))
+                s = t if a > w else _HALF_PI32 - t
+                other = pi - s if r > _ZERO32 else s
+                kappa = pq * (w + other * r) + q * r
+                uu = u * ul[j]
+                x = kappa * uu
+                y = v * vl[j]
+                R[j] = x + beta * y
+                if want_t:
+                    S[j] = alpha0 * x + beta0 * y + (pq * other + q) * S[j] * uu
+        scale = gi[i]
+        for j in range(m):
+            R[j] *= scale * g[j]
+        if want_t:
+            for j in range(m):
+                S[j] *= scale * g[j]
+
+
+@jit(fastmath=_FAST)
+def erf64(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
+    """Error-function family, float64. `K` carries ``r = 2 c n_i n_j``, with ``n = (1 + 2 q)^(-1/2)``."""
+    n, m = C.shape
+    for i in range(n):
+        R = K[i]
+        S = T[i] if want_t else C[i]
+        u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
+        u0, v0 = U[0], V[0]
+        if want_t:
+            for j in range(m):
+                x = C[i, j] * (u * u0[j])
+                y = v * v0[j]
+                R[j] = x + beta * y
+                S[j] = alpha0 * x + beta0 * y
+        else:
+            for j in range(m):
+                R[j] = C[i, j] * (u * u0[j]) + beta * (v * v0[j])
+        for l in range(1, U.shape[0]):
+            u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
+            ul, vl = U[l], V[l]
+            for j in range(m):
+                r = R[j]
+                w = math.sqrt((1.0 - r) * (1.0 + r))
+                a = abs(r)
+                t = _arcsin64(min(a, w))
+                s = t if a <= w else _HALF_PI - t
+                uu = u * ul[j]
+                x = (s if r > 0.0 else -s) * uu
+                y = v * vl[j]
+                R[j] = x + beta * y
+                if want_t:
+                    S[j] = alpha0 * x + beta0 * y + S[j] * uu / w
+        scale = gi[i]
+        for j in range(m):
+            R[j] *= scale * g[j]
+        if want_t:
+            for j in range(m):
+                S[j] *= scale * g[j]
+
+
+@jit(fastmath=_FAST)
+def erf32(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
+    """Error-function family, float32."""
+    n, m = C.shape
+    for i in range(n):
+        R = K[i]
+        S = T[i] if want_t else C[i]
+        u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
+        u0, v0 = U[0], V[0]
+        if want_t:
+            for j in range(m):
+                x = C[i, j] * (u * u0[j])
+                y = v * v0[j]
+                R[j] = x + beta * y
+                S[j] = alpha0 * x + beta0 * y
+        else:
+            for j in range(m):
+                R[j] = C[i, j] * (u * u0[j]) + beta * (v * v0[j])
+        for l in range(1, U.shape[0]):
+            u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
+            ul, vl = U[l], V[l]
+            for j in range(m):
+                r = R[j]
+                w = math.sqrt(max((_ONE32 - r) * (_ONE32 + r), np.float32(1e-12)))
+                a = abs(r)
+                t = _arcsin32(min(a, w))
+                s = t if a <= w else _HALF_PI32 - t
+                uu = u * ul[j]
+                x = (s if r > _ZERO32 else -s) * uu
+                y = v * vl[j]
+                R[j] = x + beta * y
+                if want_t:
+                    S[j] = alpha0 * x + beta0 * y + S[j] * uu / w
+        scale = gi[i]
+        for j in range(m):
+            R[j] *= scale * g[j]
+        if want_t:
+            for j in range(m):
+                S[j] *= scale * g[j]
+
+
+@jit
+def close_pairs(C, s, si, bound, rows, cols):  # type: ignore[no-untyped-def]
+    """Write the indices of pairs with ``|x . y| s_i s_j > bound``; return how many there are in all."""
+    n, m = C.shape
+    count = 0
+    for i in range(n):
+        here = 0
+        scale = si[i]
+        for j in range(m):
+            here += abs(C[i, j]) * (scale * s[j]) > bound
+        if here:
+            for j in range(m):
+                if abs(C[i, j]) * (scale * s[j]) > bound:
+                    if count < rows.size:
+                        rows[count] = i
+                        cols[count] = j
+                    count += 1
+    return count
+
+
+@jit(fastmath=_FAST)
+def collapsed(C, K, T, U, Ui, g, gi, tk, tt, panels, want_t):  # type: ignore[no-untyped-def]
+    """All layers at once: `tk`, `tt` (2, panels, 17) hold powers of the panel's own variable in the angle."""
+    n, m = C.shape
+    for i in range(n):
+        u, scale = Ui[i], gi[i]
+        for j in range(m):
+            r = float(C[i, j]) * (u * U[j])
+            w = math.sqrt(max((1.0 - r) * (1.0 + r), 0.0))
+            a = abs(r)
+            t = _arcsin64(min(a, w))
+            x = t if a > w else _HALF_PI - t  # in [0, pi / 2]
+            side = 0 if r > 0.0 else 1
+            x *= 2.0 * _INV_PI
+            k = 0
+            top = 1.0
+            while k < panels - 1 and x <= 0.5 * top:
+                top *= 0.5
+                k += 1
+            # the last panel reaches down to zero
+            y = 4.0 * x / top - 3.0 if k < panels - 1 else 2.0 * x / top - 1.0
+            y2 = y * y
+            c = tk[side, k]
+            even = c[0] + y2 * (c[2] + y2 * (c[4] + y2 * (c[6] + y2 * (c[8] + y2 * (c[10] + y2 * (
+                c[12] + y2 * (c[14] + y2 * c[16])))))))  # fmt: skip
+            odd = c[1] + y2 * (c[3] + y2 * (c[5] + y2 * (c[7] + y2 * (c[9] + y2 * (c[11] + y2 * (
+                c[13] + y2 * c[15]))))))  # fmt: skip
+            K[i, j] = (even + y * odd) * (scale * g[j])
+            if want_t:
+                c = tt[side, k]
+                even = c[0] + y2 * (c[2] + y2 * (c[4] + y2 * (c[6] + y2 * (c[8] + y2 * (c[10] + y2 * (
+                    c[12] + y2 * (c[14] + y2 * c[16])))))))  # fmt: skip
+                odd = c[1] + y2 * (c[3] + y2 * (c[5] + y2 * (c[7] + y2 * (c[9] + y2 * (c[11] + y2 * (
+                    c[13] + y2 * c[15]))))))  # fmt: skip
+                T[i, j] = (even + y * odd) * (scale * g[j])
+
+
+@jit(fastmath=_FAST)
+def tensor(wa, wb, theta, other, first, second, D, Ddot):  # type: ignore[no-untyped-def]
+    """Interpolate tables (2, panels, N, N, 17) at weights `wa` (n, N), `wb` (m, N) and angles (n, m)."""
+    n, m = theta.shape
+    panels, order, degree = first.shape[1], first.shape[2], first.shape[4]
+    c, e = np.empty(degree), np.empty(degree)
+    for i in range(n):
+        for j in range(m):
+            side = 0 if theta[i, j] <= other[i, j] else 1
+            x = min(theta[i, j], other[i, j]) * (2.0 * _INV_PI)
+            k = 0
+            top = 1.0
+            while k < panels - 1 and x <= 0.5 * top:
+                top *= 0.5
+                k += 1
+            y = 4.0 * x / top - 3.0 if k < panels - 1 else 2.0 * x / top - 1.0
+            c[:] = 0.0
+            e[:] = 0.0
+            for p in range(order):
+                for r in range(order):
+                    w = wa[i, p] * wb[j, r]
+                    f, s = first[side, k, p, r], second[side, k, p, r]
+                    for l in range(degree):
+                        c[l] += w * f[l]
+                        e[l] += w * s[l]
+            value, slope = c[degree - 1], e[degree - 1]
+            for l in range(degree - 2, -1, -1):
+                value = value * y + c[l]
+                slope = slope * y + e[l]
+            D[i, j] = value
+            Ddot[i, j] = slope
+
+
+@jit
+def store(tile, A, i0, j0, transpose):  # type: ignore[no-untyped-def]
+    """Copy a tile from the cache to its place in `A`, and to the mirrored place if asked."""
+    n, m = tile.shape
+    for i in range(n):
+        for j in range(m):
+            A[i0 + i, j0 + j] = tile[i, j]
+    if transpose:
+        for ib in range(0, n, 16):
+            top = min(ib + 16, n)
+            for j in range(m):
+                for i in range(ib, top):
+                    A[j0 + j, i0 + i] = tile[i, j]
+
+
+@jit
+def symmetrise(A):  # type: ignore[no-untyped-def]
+    """Copy the lower triangle of a square tile to the upper one."""
+    for i in range(A.shape[0]):
+        for j in range(i):
+            A[j, i] = A[i, j]
