@@ -15,7 +15,7 @@ from theorylab._lib.threads import limit_threads
 
 from . import _fused, _pairs
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
-from ._table import TensorDual, collapse
+from ._table import batch_dual, collapse
 
 Array = NDArray[Any]
 TILE = 256
@@ -82,13 +82,8 @@ class Engine:
         if family is not None and not (net.standard and 0.0 in net.w):
             return self._use_fused(family)
         duals = None
-        if not net.act.closed and self.n * self.m > 400:
-            duals = []
-            for layer in range(net.depth):
-                q = self.dx.q[layer] if self.symmetric else np.concatenate([self.dx.q[layer], self.dy.q[layer]])
-                positive = q[q > 0]
-                bottom = max(float(positive.min(initial=1.0)), 1e-12 * float(q.max(initial=1e-12)))
-                duals.append(TensorDual(net.act, min(bottom, float(q.max(initial=bottom))), max(float(q.max()), bottom)))
+        if not net.act.closed and self.n * self.m > 600:
+            duals = [batch_dual(net.act, self.dx.q[layer], self.dy.q[layer]) for layer in range(net.depth)]
 
         def walk(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
             raw = tile.gram.astype(np.float64) / self.d

@@ -346,3 +346,26 @@ def symmetrise(A):  # type: ignore[no-untyped-def]
     for i in range(A.shape[0]):
         for j in range(i):
             A[j, i] = A[i, j]
+
+
+@jit(fastmath=_FAST)
+def mehler(ha, hb, sa, sb, rho, D, Ddot):  # type: ignore[no-untyped-def]
+    """Sum ``h_k(a) h_k(b) rho^k`` over as many terms as the correlation needs."""
+    n, m = rho.shape
+    terms = ha.shape[1]
+    for i in range(n):
+        for j in range(m):
+            r = rho[i, j]
+            a = abs(r)
+            top = terms
+            if a < 1e-8:
+                top = min(terms, 4)
+            elif a < 1.0:
+                top = min(terms, 3 + int(-38.0 / math.log(a)))
+            value = 0.0
+            slope = 0.0
+            for k in range(top - 1, -1, -1):
+                value = value * r + ha[i, k] * hb[j, k]
+                slope = slope * r + sa[i, k] * sb[j, k]
+            D[i, j] = value
+            Ddot[i, j] = slope

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 Function = Callable[[Array], Array]
 
 RADIUS = 12.0  # exp(-72) = 5e-32 of the mass lies outside
-_CHUNK = 1 << 21  # evaluations at a time: 16 MB
+_CHUNK = 1 << 15  # evaluations at a time: what stays in the cache
 
 
 @functools.lru_cache(maxsize=64)
@@ -97,7 +97,7 @@ def resolution(f: Function, alpha: float, beta: float, kinks: tuple[float, ...])
         finer = n * 3 // 2
         (fine,) = polar((f,), al, be, probe, kinks, finer)
         scale = float(np.max(np.abs(fine))) or 1.0
-        if float(np.max(np.abs(fine - coarse))) <= 4e-15 * scale:
+        if float(np.max(np.abs(fine - coarse))) <= 2e-14 * scale:
             return n
         n, coarse = finer, fine
     return n
