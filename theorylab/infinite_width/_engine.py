@@ -61,7 +61,10 @@ class Engine:
         self.dy = self.dx if self.symmetric else diagonal(net, self.sy, largest)
         family = net.act.family
         kinked = family is not None and family[0] == "slopes" and bool(net.act.kinks)
-        self.delicate = net.depth > 0 and (kinked or net.act.degree == 0)
+        # smooth activations lose digits of near duplicates only where depth drives points apart
+        stretch = np.prod([net.w[l] * self.dx.slope[l - 1].max(initial=0.0) for l in range(1, net.depth)])
+        self.chaotic = net.act.closed and not kinked and net.depth > 4 and float(stretch) > 1e2
+        self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.chaotic)
         self.rx, self.ry = (_inverse_root(s * self.d) for s in (self.sx, self.sy))
         self.kd, self.td = kernel_diagonal(net, self.sx, self.d, self.dx)
         self.fill = self._choose()
@@ -189,7 +192,7 @@ class Engine:
     def _repair(self, i0: int, j0: int, tile: Tile) -> None:
         n, m = tile.gram.shape
         rx, ry = self.rx[i0 : i0 + n], self.ry[j0 : j0 + m]
-        bound = 1.0 - 2.0 * _CLOSE[self.dtype.char]
+        bound = 1.0 - 2.0 * _CLOSE[self.dtype.char] * (10.0 if self.chaotic else 1.0)
         room = max(64, n * m // 20)
         rows, cols = np.empty(room, dtype=np.intp), np.empty(room, dtype=np.intp)
         count = _fused.close_pairs(tile.gram, ry, rx, bound, rows, cols)
@@ -203,12 +206,14 @@ class Engine:
         if rows.size == 0:
             return
         positive = tile.gram[rows, cols] > 0
+        # with a bias that counts, opposite points are far from opposite after the first layer
+        balanced = self.net.b[0] <= 1e-6 * float(self.dx.q[0].max())
         for mask, against in ((positive, False), (~positive, True)):
-            if not mask.any():
+            if not mask.any() or (against and not balanced):
                 continue
             i, j = rows[mask], cols[mask]
             arguments = (self.net, self.X, self.Y, self.dx, self.dy, i + i0, j + j0)
-            k, t = _pairs.opposite(*arguments) if against else _pairs.recompute(*arguments)[:2]
+            k, t = _pairs.opposite(*arguments) if against else _pairs.recompute(*arguments, exact=self.chaotic)[:2]
             tile.k[i, j] = k
             if self.want_t:
                 tile.t[i, j] = t

@@ -64,10 +64,13 @@ def _arcsin32(m):  # type: ignore[no-untyped-def]
 
 @jit(fastmath=_FAST)
 def slopes64(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
-    """Piecewise linear activations, float64: fill `K` and `T` of one tile from inner products `C`."""
+    """Piecewise linear activations, float64: fill `K` and `T` of one tile from inner products `C`.
+
+    `K` carries ``delta = 1 - rho``, which deep layers drive to zero. As ``(u, sqrt(b) v)`` is a
+    unit vector, ``1 - u_i u_j - b v_i v_j`` is half a squared distance and nothing cancels.
+    """
     n, m = C.shape
-    q = 1.0 - p
-    pq = p * _INV_PI
+    pi = _HALF_PI + _HALF_PI
     for i in range(n):
         R = K[i]
         S = T[i] if want_t else C[i]
@@ -77,31 +80,34 @@ def slopes64(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignor
             for j in range(m):
                 x = C[i, j] * (u * u0[j])
                 y = v * v0[j]
-                R[j] = x + beta * y
+                R[j] = max(1.0 - x - beta * y, 0.0)
                 S[j] = alpha0 * x + beta0 * y
         else:
             for j in range(m):
-                R[j] = C[i, j] * (u * u0[j]) + beta * (v * v0[j])
+                R[j] = max(1.0 - C[i, j] * (u * u0[j]) - beta * (v * v0[j]), 0.0)
         for l in range(1, U.shape[0]):
             u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
             ul, vl = U[l], V[l]
+            half = 0.5 * beta
             for j in range(m):
-                r = R[j]
-                w = math.sqrt(max((1.0 - r) * (1.0 + r), 0.0))
+                delta = R[j]
+                r = 1.0 - delta
+                w = math.sqrt(max(delta * (1.0 + r), 0.0))
                 a = abs(r)
                 t = _arcsin64(min(a, w))
-                s = t if a > w else _HALF_PI - t  # angle to the nearer axis
-                other = math.pi - s if r > 0.0 else s  # pi - theta
-                kappa = pq * (w + other * r) + q * r
+                s = t if a > w else _HALF_PI - t  # angle to the nearer end of the line
+                theta = s if r > 0.0 else pi - s
+                down = delta - p * _INV_PI * (w - theta * r)  # 1 - kappa
                 uu = u * ul[j]
-                x = kappa * uu
                 y = v * vl[j]
-                R[j] = x + beta * y
+                du, dv = u - ul[j], v - vl[j]
+                R[j] = max(uu * down + 0.5 * du * du + half * dv * dv, 0.0)
                 if want_t:
-                    S[j] = alpha0 * x + beta0 * y + (pq * other + q) * S[j] * uu
+                    turn = 1.0 - p * _INV_PI * theta
+                    S[j] = uu * (alpha0 * (1.0 - down) + turn * S[j]) + beta0 * y
         scale = gi[i]
         for j in range(m):
-            R[j] *= scale * g[j]
+            R[j] = (1.0 - R[j]) * (scale * g[j])
         if want_t:
             for j in range(m):
                 S[j] *= scale * g[j]
@@ -109,10 +115,8 @@ def slopes64(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignor
 
 @jit(fastmath=_FAST)
 def slopes32(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
-    """Piecewise linear activations, float32."""
+    """Piecewise linear activations, float32; see :func:`slopes64`."""
     n, m = C.shape
-    q = _ONE32 - p
-    pq = p * _INV_PI32
     pi = _HALF_PI32 + _HALF_PI32
     for i in range(n):
         R = K[i]
@@ -123,31 +127,34 @@ def slopes32(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignor
             for j in range(m):
                 x = C[i, j] * (u * u0[j])
                 y = v * v0[j]
-                R[j] = x + beta * y
+                R[j] = max(_ONE32 - x - beta * y, _ZERO32)
                 S[j] = alpha0 * x + beta0 * y
         else:
             for j in range(m):
-                R[j] = C[i, j] * (u * u0[j]) + beta * (v * v0[j])
+                R[j] = max(_ONE32 - C[i, j] * (u * u0[j]) - beta * (v * v0[j]), _ZERO32)
         for l in range(1, U.shape[0]):
             u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
             ul, vl = U[l], V[l]
+            half = _HALF32 * beta
             for j in range(m):
-                r = R[j]
-                w = math.sqrt(max((_ONE32 - r) * (_ONE32 + r), _ZERO32))
+                delta = R[j]
+                r = _ONE32 - delta
+                w = math.sqrt(max(delta * (_ONE32 + r), _ZERO32))
                 a = abs(r)
                 t = _arcsin32(min(a, w))
-                s = t if a > w else _HALF_PI32 - t
-                other = pi - s if r > _ZERO32 else s
-                kappa = pq * (w + other * r) + q * r
+                s = t if a > w else _HALF_PI32 - t  # angle to the nearer end of the line
+                theta = s if r > _ZERO32 else pi - s
+                down = delta - p * _INV_PI32 * (w - theta * r)  # 1 - kappa
                 uu = u * ul[j]
-                x = kappa * uu
                 y = v * vl[j]
-                R[j] = x + beta * y
+                du, dv = u - ul[j], v - vl[j]
+                R[j] = max(uu * down + _HALF32 * du * du + half * dv * dv, _ZERO32)
                 if want_t:
-                    S[j] = alpha0 * x + beta0 * y + (pq * other + q) * S[j] * uu
+                    turn = _ONE32 - p * _INV_PI32 * theta
+                    S[j] = uu * (alpha0 * (_ONE32 - down) + turn * S[j]) + beta0 * y
         scale = gi[i]
         for j in range(m):
-            R[j] *= scale * g[j]
+            R[j] = (_ONE32 - R[j]) * (scale * g[j])
         if want_t:
             for j in range(m):
                 S[j] *= scale * g[j]
