@@ -101,6 +101,7 @@ class Engine:
     def _use_collapse(self, radius: float, homogeneous: bool) -> Callable[[int, int, int, int, Tile], None]:
         tk, tt = collapse(self.net, radius, self.d)
         panels = tk.shape[1]
+        tk, tt = tk.ravel(), tt.ravel()
         scales = [np.sqrt(s) if homogeneous else np.ones_like(s) for s in (self.sx, self.sy)]
 
         def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:

@@ -264,18 +264,20 @@ def close_pairs(C, s, si, bound, rows, cols):  # type: ignore[no-untyped-def]
 
 @jit(fastmath=_FAST)
 def collapsed(C, K, T, U, Ui, g, gi, tk, tt, panels, want_t):  # type: ignore[no-untyped-def]
-    """All layers at once: `tk`, `tt` (2, panels, 17) hold powers of the panel's own variable in the angle."""
+    """All layers at once: `tk`, `tt` (2 * panels * 17,) hold powers of the panel's own variable in the angle."""
     n, m = C.shape
+    angle = np.empty(m)
     for i in range(n):
         u, scale = Ui[i], gi[i]
         for j in range(m):
-            r = float(C[i, j]) * (u * U[j])
+            r = C[i, j] * (u * U[j])
             w = math.sqrt(max((1.0 - r) * (1.0 + r), 0.0))
             a = abs(r)
             t = _arcsin64(min(a, w))
-            x = t if a > w else _HALF_PI - t  # in [0, pi / 2]
-            side = 0 if r > 0.0 else 1
-            x *= 2.0 * _INV_PI
+            x = max((t if a > w else _HALF_PI - t) * (2.0 * _INV_PI), 1e-300)  # never 0: its sign is the side
+            angle[j] = x if r > 0.0 else -x
+        for j in range(m):
+            x = abs(angle[j])
             k = 0
             top = 1.0
             while k < panels - 1 and x <= 0.5 * top:
@@ -283,19 +285,22 @@ def collapsed(C, K, T, U, Ui, g, gi, tk, tt, panels, want_t):  # type: ignore[no
                 k += 1
             # the last panel reaches down to zero
             y = 4.0 * x / top - 3.0 if k < panels - 1 else 2.0 * x / top - 1.0
+            o = 17 * (k if angle[j] > 0.0 else k + panels)
             y2 = y * y
-            c = tk[side, k]
-            even = c[0] + y2 * (c[2] + y2 * (c[4] + y2 * (c[6] + y2 * (c[8] + y2 * (c[10] + y2 * (
-                c[12] + y2 * (c[14] + y2 * c[16])))))))  # fmt: skip
-            odd = c[1] + y2 * (c[3] + y2 * (c[5] + y2 * (c[7] + y2 * (c[9] + y2 * (c[11] + y2 * (
-                c[13] + y2 * c[15]))))))  # fmt: skip
+            even = tk[o + 16]
+            odd = tk[o + 15]
+            for l in range(7, -1, -1):
+                even = even * y2 + tk[o + 2 * l]
+            for l in range(6, -1, -1):
+                odd = odd * y2 + tk[o + 2 * l + 1]
             K[i, j] = (even + y * odd) * (scale * g[j])
             if want_t:
-                c = tt[side, k]
-                even = c[0] + y2 * (c[2] + y2 * (c[4] + y2 * (c[6] + y2 * (c[8] + y2 * (c[10] + y2 * (
-                    c[12] + y2 * (c[14] + y2 * c[16])))))))  # fmt: skip
-                odd = c[1] + y2 * (c[3] + y2 * (c[5] + y2 * (c[7] + y2 * (c[9] + y2 * (c[11] + y2 * (
-                    c[13] + y2 * c[15]))))))  # fmt: skip
+                even = tt[o + 16]
+                odd = tt[o + 15]
+                for l in range(7, -1, -1):
+                    even = even * y2 + tt[o + 2 * l]
+                for l in range(6, -1, -1):
+                    odd = odd * y2 + tt[o + 2 * l + 1]
                 T[i, j] = (even + y * odd) * (scale * g[j])
 
 
