@@ -15,7 +15,7 @@ from typing import Any
 
 from ._version import __version__
 
-_SUBPACKAGES = ("curvature", "testing", "validation")
+_SUBPACKAGES = ("infinite_width", "curvature", "testing", "validation")
 
 __all__ = ["__version__", *_SUBPACKAGES]
 

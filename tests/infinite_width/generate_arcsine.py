@@ -30,7 +30,8 @@ if __name__ == "__main__":
     for degree in (18, 9):
         c = powers(degree)
         error = max(
-            abs(mp.polyval(c[::-1], mp.mpf(k) / 8000) / ratio(mp.mpf(k) / 8000) - 1) for k in range(0, 4001, 25)
+            abs(mp.polyval(c[::-1], mp.mpf(k) / 8000) / ratio(mp.mpf(k) / 8000) - 1)
+            for k in range(0, 4001, 25)
         )
         print(f"degree {degree}: largest relative error {mp.nstr(error, 3)}")
         print("(" + ", ".join(repr(float(v)) for v in c) + ")")

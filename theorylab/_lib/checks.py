@@ -17,14 +17,24 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .backend import require_numpy
 
-__all__ = ["as_float_array", "check_choice", "check_finite", "check_int", "check_real", "check_shape", "float_dtype"]
+__all__ = [
+    "as_float_array",
+    "check_choice",
+    "check_finite",
+    "check_int",
+    "check_real",
+    "check_shape",
+    "float_dtype",
+]
 
 
 def float_dtype(dtype: DTypeLike, name: str = "array") -> np.dtype[Any]:
     """Return the dtype of the result: float32 stays, other reals become float64, complex is refused."""
     dtype = np.dtype(dtype)
     if dtype.kind == "c":
-        raise TypeError(f"{name} is complex ({dtype}), expected real numbers; pass its real part if that is meant")
+        raise TypeError(
+            f"{name} is complex ({dtype}), expected real numbers; pass its real part if that is meant"
+        )
     if dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {dtype}, expected real numbers")
     return np.dtype(np.float32) if dtype == np.float32 else np.dtype(np.float64)
@@ -96,7 +106,9 @@ def check_finite(array: NDArray[Any], name: str) -> None:
         return
     index = tuple(int(i) for i in np.argwhere(bad)[0])
     value = array[index]
-    where = f"row {index[0]} (entry {index})" if array.ndim > 1 else f"entry {index[0]}" if index else "the value"
+    where = (
+        f"row {index[0]} (entry {index})" if array.ndim > 1 else f"entry {index[0]}" if index else "the value"
+    )
     raise ValueError(f"{name} contains {value} in {where}, expected finite numbers; remove or replace it")
 
 
@@ -117,13 +129,20 @@ def check_real(
     finite: bool = True,
 ) -> float:
     """Return `value` as a float inside the interval; the ends belong to it unless they are declared open."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.ndarray)) or np.ndim(value):
+    if (
+        isinstance(value, (bool, np.bool_))
+        or not isinstance(value, (numbers.Real, np.ndarray))
+        or np.ndim(value)
+    ):
         raise TypeError(f"{name} must be a real number, got {value!r} of type {type(value).__name__}")
     number = float(value)
     below = number <= low if open_low else number < low
     above = number >= high if open_high else number > high
     if math.isnan(number) or below or above or (finite and math.isinf(number)):
-        left, right = "(" if open_low or math.isinf(low) else "[", ")" if open_high or math.isinf(high) else "]"
+        left, right = (
+            "(" if open_low or math.isinf(low) else "[",
+            ")" if open_high or math.isinf(high) else "]",
+        )
         raise ValueError(f"{name} must lie in {left}{low:g}, {high:g}{right}, got {number!r}")
     return number
 

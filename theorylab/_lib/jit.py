@@ -37,7 +37,9 @@ def _hint_uncached() -> None:
 @overload
 def jit(function: F) -> F: ...
 @overload
-def jit(*, fastmath: frozenset[str] | None = None, parallel: bool = False, inline: bool = False) -> Callable[[F], F]: ...
+def jit(
+    *, fastmath: frozenset[str] | None = None, parallel: bool = False, inline: bool = False
+) -> Callable[[F], F]: ...
 def jit(
     function: F | None = None,
     *,

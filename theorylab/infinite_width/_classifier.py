@@ -107,11 +107,22 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
         checked = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         return self.regressor_._components(checked, False)
 
+    def _means(self, parts: Any) -> Array:
+        loc = np.broadcast_to(parts.loc, (parts.weights.size, *parts.loc.shape[1:]))
+        return np.asarray(np.tensordot(parts.weights, loc, axes=1))
+
     def decision_function(self, X: ArrayLike) -> Array:
-        """Return the posterior means of the class indicators; for two classes their difference, (m,)."""
+        """Return the posterior means of the class indicators, (m, k).
+
+        For two classes their difference in units of its predictive scale, (m,), an increasing
+        function of the probability of the second class.
+        """
         parts = self._parts(X)
-        scores = np.tensordot(parts.weights, np.broadcast_to(parts.loc, (parts.weights.size, *parts.loc.shape[1:])), axes=1)
-        return np.asarray(scores[:, 1] - scores[:, 0] if self.classes_.size == 2 else scores)
+        scores = self._means(parts)
+        if self.classes_.size > 2:
+            return scores
+        scale = np.sqrt(np.maximum(parts.var[0] + parts.noise[0], 1e-300))
+        return np.asarray((scores[:, 1] - scores[:, 0]) / scale)
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Return class probabilities, shape (m, k); rows sum to one."""
@@ -142,7 +153,4 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the class of the largest posterior mean, shape (m,)."""
-        parts = self._parts(X)
-        return np.asarray(self.classes_[np.argmax(np.tensordot(
-            parts.weights, np.broadcast_to(parts.loc, (parts.weights.size, *parts.loc.shape[1:])), axes=1
-        ), axis=1)])
+        return np.asarray(self.classes_[np.argmax(self._means(self._parts(X)), axis=1)])

@@ -214,7 +214,11 @@ class Engine:
                 continue
             i, j = rows[mask], cols[mask]
             arguments = (self.net, self.X, self.Y, self.dx, self.dy, i + i0, j + j0)
-            k, t = _pairs.opposite(*arguments) if against else _pairs.recompute(*arguments, exact=self.chaotic)[:2]
+            k, t = (
+                _pairs.opposite(*arguments)
+                if against
+                else _pairs.recompute(*arguments, exact=self.chaotic)[:2]
+            )
             tile.k[i, j] = k
             if self.want_t:
                 tile.t[i, j] = t

@@ -129,12 +129,22 @@ def log_gradients(net: Network, X: Array, names: tuple[str, ...], want_t: bool) 
         index = np.arange(rows.start, rows.stop)
         for k, (dw, db) in enumerate(rates):
             out[rows, :, k] = _strip(net, raw, q, dq[k], dw, db, rows, d, want_t)
-            out[index, index, k] = _diagonal(net, sx, slope, q, dq[k], dw, db, rows, d) if want_t else dq[k, L, rows]
+            out[index, index, k] = (
+                _diagonal(net, sx, slope, q, dq[k], dw, db, rows, d) if want_t else dq[k, L, rows]
+            )
     return out
 
 
 def _strip(
-    net: Network, raw: Array, q: Array, dq: Array, dw: list[float], db: list[float], rows: slice, d: int, want_t: bool
+    net: Network,
+    raw: Array,
+    q: Array,
+    dq: Array,
+    dw: list[float],
+    db: list[float],
+    rows: slice,
+    d: int,
+    want_t: bool,
 ) -> Array:
     """Return the tangent of the wanted kernel for some rows."""
     c_old, dc_old = raw, np.zeros_like(raw)
@@ -164,7 +174,15 @@ def _strip(
 
 
 def _diagonal(
-    net: Network, sx: Array, slope: Array, q: Array, dq: Array, dw: list[float], db: list[float], rows: slice, d: int
+    net: Network,
+    sx: Array,
+    slope: Array,
+    q: Array,
+    dq: Array,
+    dw: list[float],
+    db: list[float],
+    rows: slice,
+    d: int,
 ) -> Array:
     """Return the tangent of the NTK of each point with itself."""
     t, dt = q[0, rows], dq[0, rows]

@@ -55,7 +55,9 @@ def make_network(
     standard = parameterization == "standard"
     if standard:
         if width is None:
-            raise ValueError("width is missing: parameterization='standard' needs the width of the hidden layers")
+            raise ValueError(
+                "width is missing: parameterization='standard' needs the width of the hidden layers"
+            )
         width = check_int(width, "width", low=1)
     return Network(depth, act, (w,) * depth + (lw,), (b,) * depth + (lb,), standard, width or 0)
 

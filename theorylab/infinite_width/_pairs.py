@@ -130,7 +130,15 @@ def _activate(
 
 
 def recompute(
-    net: Network, X: Array, Y: Array, dx: Diagonal, dy: Diagonal, rows: Array, cols: Array, exact: bool = False, fan_in: int = 0
+    net: Network,
+    X: Array,
+    Y: Array,
+    dx: Diagonal,
+    dy: Diagonal,
+    rows: Array,
+    cols: Array,
+    exact: bool = False,
+    fan_in: int = 0,
 ) -> tuple[Array, Array, Array]:
     """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows], Y[cols])`` from explicit differences.
 
@@ -181,9 +189,15 @@ def opposite(
     net: Network, X: Array, Y: Array, dx: Diagonal, dy: Diagonal, rows: Array, cols: Array, fan_in: int = 0
 ) -> tuple[Array, Array]:
     """Return NNGP and NTK of nearly antipodal pairs: ``1 + rho`` at the first layer from explicit sums."""
-    even = net.act.family is not None and net.act.family[0] == "slopes" and net.act.family[1] == -net.act.family[2]
+    even = (
+        net.act.family is not None
+        and net.act.family[0] == "slopes"
+        and net.act.family[1] == -net.act.family[2]
+    )
     if even and net.depth and not any(net.b[:-1]):
-        k, t, _ = recompute(net, X, -Y, dx, dy, rows, cols, fan_in=fan_in)  # without biases both kernels are even functions
+        k, t, _ = recompute(
+            net, X, -Y, dx, dy, rows, cols, fan_in=fan_in
+        )  # without biases both kernels are even functions
         return k, t
     K, T = np.empty(rows.size), np.empty(rows.size)
     for s in range(0, rows.size, _CHUNK):

@@ -38,7 +38,9 @@ class Components:
 class Shared:
     """Noise that shares the random scale: ``y | s ~ N(0, s (K + noise I))``, columns of Y share s."""
 
-    def __init__(self, K: Array, Y: Array, noise: float, prior: LogDensity | None, alpha: float, beta: float) -> None:
+    def __init__(
+        self, K: Array, Y: Array, noise: float, prior: LogDensity | None, alpha: float, beta: float
+    ) -> None:
         C = np.array(K, dtype=np.float64)
         C[np.diag_indices_from(C)] += noise
         self.noise, self.alpha, self.beta = noise, alpha, beta
@@ -144,7 +146,15 @@ class Independent:
 
 
 def flow(
-    K: Array, T: Array, K_cross: Array, T_cross: Array, K_test: Array, Y: Array, t: float, reg: float, scale: float = 1.0
+    K: Array,
+    T: Array,
+    K_cross: Array,
+    T_cross: Array,
+    K_test: Array,
+    Y: Array,
+    t: float,
+    reg: float,
+    scale: float = 1.0,
 ) -> tuple[Array, Array]:
     """Return mean (m, k) and covariance (m, m) of a network after gradient flow for time `t`.
 

@@ -141,7 +141,9 @@ def find_kinks(f: Function, reach: float = 8.0) -> tuple[float, ...]:
         middle = 0.5 * (low + high)
         stack += [(low, middle), (middle, high)]
         if len(stack) > 4000:
-            raise ValueError("activation is not piecewise smooth on [-8, 8]; pass kinks=(...) to duals.register")
+            raise ValueError(
+                "activation is not piecewise smooth on [-8, 8]; pass kinks=(...) to duals.register"
+            )
     # a kink on the border of two panels is seen by neither: compare one-sided slopes at the integers
     grid = np.arange(-reach, reach + 1.0)
     h = 1e-4

@@ -355,7 +355,11 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self, "kernel_")
         if theta is None and not eval_gradient and hasattr(self, "log_marginal_likelihood_value_"):
             return self.log_marginal_likelihood_value_
-        kernel = self.kernel_ if theta is None else self.kernel_.clone_with_theta(np.asarray(theta, dtype=np.float64))
+        kernel = (
+            self.kernel_
+            if theta is None
+            else self.kernel_.clone_with_theta(np.asarray(theta, dtype=np.float64))
+        )
         if not eval_gradient:
             return self._state(np.asarray(kernel(self.X_train_), dtype=np.float64)).lml
         K, dK = kernel(self.X_train_, eval_gradient=True)
@@ -442,7 +446,9 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise ValueError("return_std and return_cov are exclusive: ask for one of them")
         X = self._inputs(X)
         parts = self._components(X, return_cov)
-        loc = np.tensordot(parts.weights, np.broadcast_to(parts.loc, (parts.weights.size, *parts.loc.shape[1:])), axes=1)
+        loc = np.tensordot(
+            parts.weights, np.broadcast_to(parts.loc, (parts.weights.size, *parts.loc.shape[1:])), axes=1
+        )
         mean = loc * self._y_std + self._y_mean
         out_mean = mean[:, 0] if self._single else mean
         if not (return_std or return_cov):
@@ -451,7 +457,9 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         centred = parts.loc - loc
         if return_std:
             spread = np.tensordot(parts.weights, parts.var, axes=1)[:, None]
-            between = np.tensordot(parts.weights, np.broadcast_to(centred**2, (parts.weights.size, *loc.shape)), axes=1)
+            between = np.tensordot(
+                parts.weights, np.broadcast_to(centred**2, (parts.weights.size, *loc.shape)), axes=1
+            )
             std = np.sqrt(_scaled(factor_, spread + between)) * self._y_std
             return out_mean, (std[:, 0] if self._single else std)
         assert parts.cov is not None

@@ -64,7 +64,9 @@ def posterior_nodes(log_density: LogDensity, log_likelihood: LogDensity | None) 
             if log_likelihood is not None:
                 value = value + log_likelihood(s)
         if np.shape(value) != np.shape(u):
-            raise ValueError(f"prior maps shape {np.shape(u)} to {np.shape(value)}; it must be vectorised over s")
+            raise ValueError(
+                f"prior maps shape {np.shape(u)} to {np.shape(value)}; it must be vectorised over s"
+            )
         return np.where(np.isnan(value), -np.inf, value)
 
     grid = np.linspace(-_RANGE, _RANGE, 1841)

@@ -62,7 +62,9 @@ def collapse(net: Network, radius: float, d: int) -> tuple[Array, Array]:
     return tables[0], tables[1]
 
 
-def _plane(net: Network, angles: Array, radius: float, d: int, diag: Diagonal, obtuse: bool) -> tuple[Array, Array]:
+def _plane(
+    net: Network, angles: Array, radius: float, d: int, diag: Diagonal, obtuse: bool
+) -> tuple[Array, Array]:
     """Evaluate the kernels at `angles`, or at pi minus them, between virtual points of a plane."""
     wide = Diagonal(*(np.repeat(part, angles.size, axis=1) for part in (diag.q, diag.h, diag.slope)))
     if net.act.degree is None:
@@ -164,7 +166,15 @@ class TensorDual:
         wa, wb = self.weights(a.ravel()), self.weights(b.ravel())
         first, second = np.empty(z.shape), np.empty(z.shape)
         angles = angle(z, y)
-        tensor(wa, wb, np.ascontiguousarray(angles[0]), np.ascontiguousarray(angles[1]), *self.tables, first, second)
+        tensor(
+            wa,
+            wb,
+            np.ascontiguousarray(angles[0]),
+            np.ascontiguousarray(angles[1]),
+            *self.tables,
+            first,
+            second,
+        )
         return first, second
 
 
@@ -192,14 +202,18 @@ class MehlerDual:
         for f in (act.fn, act.dfn):
             square = ((f(top[:, None] * x) * root) @ basis.T)[0] ** 2
             tail = np.cumsum(square[::-1])[::-1]
-            terms = max(terms, int(np.argmax(tail < 1e-16 * tail[0])) if tail[-1] < 1e-16 * tail[0] else self.LIMIT)
+            terms = max(
+                terms, int(np.argmax(tail < 1e-16 * tail[0])) if tail[-1] < 1e-16 * tail[0] else self.LIMIT
+            )
         self.complete = terms < self.LIMIT
         self.basis, self.x, self.root, self.act = np.ascontiguousarray(basis[:terms].T), x, root, act
 
     def coefficients(self, q: Array) -> list[Array]:
         """Return the Hermite coefficients (len(q), terms) of the activation and of its derivative."""
         scaled = np.sqrt(q)[:, None] * self.x
-        return [np.ascontiguousarray((f(scaled) * self.root) @ self.basis) for f in (self.act.fn, self.act.dfn)]
+        return [
+            np.ascontiguousarray((f(scaled) * self.root) @ self.basis) for f in (self.act.fn, self.act.dfn)
+        ]
 
     def __call__(self, a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
         """Evaluate on a tile: `a` (n, 1), `b` (1, m), the rest (n, m)."""

@@ -86,7 +86,9 @@ def classify_limit(hermite: ArrayLike) -> str:
     if square[0] > 1e-24:
         return "majority"
     if square[1] >= 1.0 - 1e-12:
-        raise ValueError("hermite is that of the identity (h_1^2 = 1); the limit is linear regression, none of the three")
+        raise ValueError(
+            "hermite is that of the identity (h_1^2 = 1); the limit is linear regression, none of the three"
+        )
     return "nearest" if square[1] <= 1e-24 else "singular"
 
 
@@ -212,12 +214,21 @@ def deep_kernels(delta: ArrayLike, hermite: ArrayLike, depth: int) -> tuple[Arra
     for _ in range(depth):
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             scaled = np.where(np.isinf(log_s), -1e308, log_s)
-            log_f = np.logaddexp.reduce([log_square[j] + j * scaled if j else np.full_like(scaled, log_square[0]) for j in used])
+            log_f = np.logaddexp.reduce(
+                [log_square[j] + j * scaled if j else np.full_like(scaled, log_square[0]) for j in used]
+            )
             log_d = np.logaddexp.reduce(
-                [math.log(j) + log_square[j] + (j - 1) * scaled if j > 1 else np.full_like(scaled, log_square[1]) for j in slopes]
+                [
+                    math.log(j) + log_square[j] + (j - 1) * scaled
+                    if j > 1
+                    else np.full_like(scaled, log_square[1])
+                    for j in slopes
+                ]
             )
             exact = gap < 0.5
-            new = -(np.expm1(k[:, None] * np.log1p(-np.minimum(gap, 0.5)).ravel()) * square[:, None]).sum(axis=0)
+            new = -(np.expm1(k[:, None] * np.log1p(-np.minimum(gap, 0.5)).ravel()) * square[:, None]).sum(
+                axis=0
+            )
         new = new.reshape(gap.shape)
         log_s = np.where(exact, np.log1p(-new), log_f)
         gap = np.where(exact, new, -np.expm1(log_f))
@@ -268,7 +279,11 @@ class InfiniteDepthClassifier(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, self._index = np.unique(y, return_inverse=True)
-        self._h = optimal_hermite(max(2, X.shape[1] - 1)) if self.hermite is None else np.asarray(self.hermite, float)
+        self._h = (
+            optimal_hermite(max(2, X.shape[1] - 1))
+            if self.hermite is None
+            else np.asarray(self.hermite, float)
+        )
         self.limit_ = classify_limit(self._h)
         self._X = _normalise(X)
         return self
@@ -300,7 +315,10 @@ class InfiniteDepthClassifier(ClassifierMixin, BaseEstimator):
             log_psi, sign = log_koenigs(delta, self._h)
             if np.isinf(log_psi.max()) and log_psi.max() > 0:
                 hits = np.isposinf(log_psi)
-                out[i] = [np.log(np.sum(hits & member[:, c])) if np.any(hits & member[:, c]) else -np.inf for c in range(k)]
+                out[i] = [
+                    np.log(np.sum(hits & member[:, c])) if np.any(hits & member[:, c]) else -np.inf
+                    for c in range(k)
+                ]
                 continue
             top = log_psi.max()
             weight = sign * np.exp(log_psi - top)

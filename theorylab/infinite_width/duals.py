@@ -272,7 +272,15 @@ _BUILTIN: dict[str, Activation] = {
         _slopes("abs", -1.0, 1.0),
         _slopes("leaky_relu", 0.01, 1.0),
         _simple("linear", _closed.linear, lambda x: x, np.ones_like, degree=1),
-        _simple("step", _closed.step, lambda x: np.where(x > 0, 1.0, 0.0), lambda x: 0.0 * x, kinks=(0.0,), degree=0, analytic=False),
+        _simple(
+            "step",
+            _closed.step,
+            lambda x: np.where(x > 0, 1.0, 0.0),
+            lambda x: 0.0 * x,
+            kinks=(0.0,),
+            degree=0,
+            analytic=False,
+        ),
         _simple("sign", _closed.sign, np.sign, lambda x: 0.0 * x, kinks=(0.0,), degree=0, analytic=False),
         _erf("erf", 1.0, 1.0, 0.0),
         _erf("normal_cdf", _ROOT, 0.5, 0.5),
@@ -334,7 +342,9 @@ def get(activation: str | Callable[..., Any] | Activation) -> Activation:
             return found
         close = difflib.get_close_matches(activation, names(), n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(map(repr, close))}?" if close else f"known are {', '.join(names())}"
-        raise ValueError(f"activation {activation!r} is unknown; {hint} A function or duals.register adds others.")
+        raise ValueError(
+            f"activation {activation!r} is unknown; {hint} A function or duals.register adds others."
+        )
     if callable(activation):
         try:
             if activation in _wrapped:
@@ -359,7 +369,9 @@ def get(activation: str | Callable[..., Any] | Activation) -> Activation:
             _wrapped.clear()
         _wrapped[activation] = made
         return made
-    raise TypeError(f"activation must be a name, a function or an Activation, got {type(activation).__name__}")
+    raise TypeError(
+        f"activation must be a name, a function or an Activation, got {type(activation).__name__}"
+    )
 
 
 def register(
@@ -491,4 +503,6 @@ def dual_activation(
     with np.errstate(over="ignore", under="ignore"):
         first, second = act.dual(a_, b_, c_, z, y)
     shape = a_.shape
-    return np.broadcast_to(first, shape).astype(np.float64)[()], np.broadcast_to(second, shape).astype(np.float64)[()]
+    return np.broadcast_to(first, shape).astype(np.float64)[()], np.broadcast_to(second, shape).astype(
+        np.float64
+    )[()]

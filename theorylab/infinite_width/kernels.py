@@ -34,13 +34,17 @@ __all__ = ["from_stax_std", "nngp", "nngp_ntk", "ntk", "rkhs_sqdist", "tiles"]
 Array = NDArray[Any]
 
 
-def check_inputs(X: ArrayLike, Y: ArrayLike | None, dtype: DTypeLike | None = None) -> tuple[Array, Array | None]:
+def check_inputs(
+    X: ArrayLike, Y: ArrayLike | None, dtype: DTypeLike | None = None
+) -> tuple[Array, Array | None]:
     """Return X and Y as matrices of one dtype."""
     x = as_float_array(X, "X", ndim=2)
     y = None if Y is None else as_float_array(Y, "Y", ndim=2)
     for array, name in ((x, "X"), (y, "Y")):
         if array is not None and array.size == 0:
-            raise ValueError(f"{name} is empty: it has shape {array.shape}, expected at least one row and one column")
+            raise ValueError(
+                f"{name} is empty: it has shape {array.shape}, expected at least one row and one column"
+            )
     if y is not None and y.shape[1] != x.shape[1]:
         raise ValueError(f"Y has {y.shape[1]} features, expected {x.shape[1]} to match X of shape {x.shape}")
     if dtype is not None:
@@ -65,7 +69,13 @@ def _matrix(out: Any, name: str, shape: tuple[int, int], dtype: Any) -> Any:
 
 
 def _both(
-    X: ArrayLike, Y: ArrayLike | None, net: Network, dtype: DTypeLike | None, want_k: bool, want_t: bool, out: Any
+    X: ArrayLike,
+    Y: ArrayLike | None,
+    net: Network,
+    dtype: DTypeLike | None,
+    want_k: bool,
+    want_t: bool,
+    out: Any,
 ) -> tuple[Any, Any]:
     x, y = check_inputs(X, Y, dtype)
     engine = Engine(net, x, y, want_t)
@@ -77,7 +87,9 @@ def _both(
     return K, T
 
 
-def _diagonal(X: ArrayLike, Y: ArrayLike | None, net: Network, dtype: DTypeLike | None) -> tuple[Array, Array, Any]:
+def _diagonal(
+    X: ArrayLike, Y: ArrayLike | None, net: Network, dtype: DTypeLike | None
+) -> tuple[Array, Array, Any]:
     if Y is not None:
         raise ValueError("Y must be None with diag=True")
     x, _ = check_inputs(X, None, dtype)
