@@ -4,8 +4,8 @@ Importing :mod:`theorylab` loads no heavy library; each subpackage is imported
 when it is first touched.
 
 >>> import theorylab
->>> theorylab.curvature.__name__
-'theorylab.curvature'
+>>> theorylab.validation.__name__
+'theorylab.validation'
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from ._version import __version__
 
-_SUBPACKAGES = ("infinite_width", "curvature", "testing", "validation")
+_SUBPACKAGES = ("infinite_width", "testing", "validation")
 
 __all__ = ["__version__", *_SUBPACKAGES]
 

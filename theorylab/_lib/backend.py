@@ -47,7 +47,7 @@ def namespace(*arrays: object) -> ModuleType:
     if any(on_device):
         if not all(on_device):
             raise TypeError(
-                "got both NumPy and CuPy arrays; move them to one side with cupy.asarray(x) or cupy.asnumpy(x)"
+                "got both NumPy and CuPy arrays; move all to one side by cupy.asarray or cupy.asnumpy"
             )
         return sys.modules["cupy"]
     for x in arrays:

@@ -129,11 +129,8 @@ def check_real(
     finite: bool = True,
 ) -> float:
     """Return `value` as a float inside the interval; the ends belong to it unless they are declared open."""
-    if (
-        isinstance(value, (bool, np.bool_))
-        or not isinstance(value, (numbers.Real, np.ndarray))
-        or np.ndim(value)
-    ):
+    zero_dimensional = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiu"
+    if isinstance(value, (bool, np.bool_)) or not (isinstance(value, numbers.Real) or zero_dimensional):
         raise TypeError(f"{name} must be a real number, got {value!r} of type {type(value).__name__}")
     number = float(value)
     below = number <= low if open_low else number < low

@@ -28,7 +28,7 @@ def _hint_uncached() -> None:
         _hinted = True
         warnings.warn(
             "compiled kernels cannot be cached, because neither the folder of theorylab nor the user's cache "
-            "folder is writable: they are compiled anew in each process. Set NUMBA_CACHE_DIR to a writable folder.",
+            "folder is writable: each process compiles them anew; set NUMBA_CACHE_DIR to a writable folder",
             RuntimeWarning,
             stacklevel=4,
         )

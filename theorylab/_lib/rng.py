@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import numbers
 
 import numpy as np
 
 __all__ = ["RNGLike", "as_generator", "seed_of"]
 
-RNGLike = int | np.random.SeedSequence | np.random.Generator | None
+RNGLike = int | np.integer | np.random.SeedSequence | np.random.Generator | None
 
 
 def as_generator(rng: RNGLike, name: str = "rng") -> np.random.Generator:
@@ -22,12 +21,12 @@ def as_generator(rng: RNGLike, name: str = "rng") -> np.random.Generator:
         return rng
     if rng is None or isinstance(rng, np.random.SeedSequence):
         return np.random.default_rng(rng)
-    if isinstance(rng, numbers.Integral) and not isinstance(rng, bool):
+    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
         if rng < 0:
             raise ValueError(f"{name} must be a non-negative integer, got {rng}")
         return np.random.default_rng(int(rng))
     raise TypeError(
-        f"{name} must be None, an integer, a SeedSequence or a numpy.random.Generator, got {type(rng).__name__}"
+        f"{name} must be None, an integer, a SeedSequence or a Generator of NumPy, got {type(rng).__name__}"
     )
 
 

@@ -39,11 +39,12 @@ class ThreadLimit:
             return
         from threadpoolctl import threadpool_limits
 
-        self._limits.append(threadpool_limits(self.n))
+        # Numba first: asking it loads its own thread pool, which is then limited with the others.
         numba = sys.modules.get("numba")
         if numba is not None and hasattr(numba, "set_num_threads") and self._numba_before is None:
             self._numba_before = numba.get_num_threads()
             numba.set_num_threads(min(self.n, numba.config.NUMBA_NUM_THREADS))
+        self._limits.append(threadpool_limits(self.n))
         self._modules = len(sys.modules)
 
     def close(self) -> None:

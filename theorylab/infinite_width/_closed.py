@@ -32,13 +32,13 @@ def sin_minus_tcos(t: Array) -> Array:
     series = np.zeros_like(square)
     for coefficient in reversed(_SINC_SERIES):
         series = series * square + coefficient
-    return np.where(np.abs(t) < 0.5, series * square * t, np.sin(t) - t * np.cos(t))
+    return np.asarray(np.where(np.abs(t) < 0.5, series * square * t, np.sin(t) - t * np.cos(t)))
 
 
 def angle(z: Array, y: Array) -> tuple[Array, Array]:
     """Return ``theta = arccos rho`` and ``pi - theta``, both to full relative accuracy."""
-    theta = 2.0 * np.arctan2(np.sqrt(z), np.sqrt(y))
-    other = 2.0 * np.arctan2(np.sqrt(y), np.sqrt(z))
+    theta: Array = 2.0 * np.arctan2(np.sqrt(z), np.sqrt(y))
+    other: Array = 2.0 * np.arctan2(np.sqrt(y), np.sqrt(z))
     return theta, other
 
 

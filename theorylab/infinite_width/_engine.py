@@ -25,7 +25,7 @@ _CLOSE = {"d": 1e-4, "f": 1e-2}
 
 def squares(X: Array) -> Array:
     """Return ``|x|^2 / d`` of every row in float64."""
-    return np.einsum("ij,ij->i", X, X, dtype=np.float64) / X.shape[1]
+    return np.asarray(np.einsum("ij,ij->i", X, X, dtype=np.float64) / X.shape[1])
 
 
 @dataclass

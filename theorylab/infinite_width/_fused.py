@@ -13,10 +13,14 @@ All helpers live in this file, for the compiler's cache sees no other.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from theorylab._lib.jit import jit
+
+Array = NDArray[Any]
 
 # Inputs are checked finite at the door, so the tests for NaN may go; division stays exact.
 _FAST = frozenset({"contract", "nsz", "reassoc", "nnan", "ninf"})
@@ -41,7 +45,7 @@ _HALF32 = np.float32(0.5)
 
 
 @jit(fastmath=_FAST)
-def _arcsin64(m):  # type: ignore[no-untyped-def]
+def _arcsin64(m: float) -> float:
     """Arcsine of ``0 <= m <= sqrt(1/2)``; even and odd powers in two chains."""
     x = m * m
     x2 = x * x
@@ -53,7 +57,7 @@ def _arcsin64(m):  # type: ignore[no-untyped-def]
 
 
 @jit(fastmath=_FAST)
-def _arcsin32(m):  # type: ignore[no-untyped-def]
+def _arcsin32(m: float) -> float:
     """Arcsine of ``0 <= m <= sqrt(1/2)`` to single precision."""
     x = m * m
     x2 = x * x
@@ -63,7 +67,22 @@ def _arcsin32(m):  # type: ignore[no-untyped-def]
 
 
 @jit(fastmath=_FAST)
-def slopes64(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
+def slopes64(
+    C: Array,
+    K: Array,
+    T: Array,
+    U: Array,
+    V: Array,
+    Ui: Array,
+    Vi: Array,
+    g: Array,
+    gi: Array,
+    b: Array,
+    ca: Array,
+    cb: Array,
+    p: float,
+    want_t: bool,
+) -> None:
     """Piecewise linear activations, float64: fill `K` and `T` of one tile from inner products `C`.
 
     `K` carries ``delta = 1 - rho``, which deep layers drive to zero. As ``(u, sqrt(b) v)`` is a
@@ -114,7 +133,22 @@ def slopes64(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignor
 
 
 @jit(fastmath=_FAST)
-def slopes32(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
+def slopes32(
+    C: Array,
+    K: Array,
+    T: Array,
+    U: Array,
+    V: Array,
+    Ui: Array,
+    Vi: Array,
+    g: Array,
+    gi: Array,
+    b: Array,
+    ca: Array,
+    cb: Array,
+    p: float,
+    want_t: bool,
+) -> None:
     """Piecewise linear activations, float32; see :func:`slopes64`."""
     n, m = C.shape
     pi = _HALF_PI32 + _HALF_PI32
@@ -161,7 +195,22 @@ def slopes32(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignor
 
 
 @jit(fastmath=_FAST)
-def erf64(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
+def erf64(
+    C: Array,
+    K: Array,
+    T: Array,
+    U: Array,
+    V: Array,
+    Ui: Array,
+    Vi: Array,
+    g: Array,
+    gi: Array,
+    b: Array,
+    ca: Array,
+    cb: Array,
+    p: float,
+    want_t: bool,
+) -> None:
     """Error-function family, float64. `K` carries ``r = 2 c n_i n_j``, with ``n = (1 + 2 q)^(-1/2)``."""
     n, m = C.shape
     for i in range(n):
@@ -202,7 +251,22 @@ def erf64(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[n
 
 
 @jit(fastmath=_FAST)
-def erf32(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[no-untyped-def]
+def erf32(
+    C: Array,
+    K: Array,
+    T: Array,
+    U: Array,
+    V: Array,
+    Ui: Array,
+    Vi: Array,
+    g: Array,
+    gi: Array,
+    b: Array,
+    ca: Array,
+    cb: Array,
+    p: float,
+    want_t: bool,
+) -> None:
     """Error-function family, float32."""
     n, m = C.shape
     for i in range(n):
@@ -243,7 +307,7 @@ def erf32(C, K, T, U, V, Ui, Vi, g, gi, b, ca, cb, p, want_t):  # type: ignore[n
 
 
 @jit
-def close_pairs(C, s, si, bound, rows, cols):  # type: ignore[no-untyped-def]
+def close_pairs(C: Array, s: Array, si: Array, bound: float, rows: Array, cols: Array) -> int:
     """Write the indices of pairs with ``|x . y| s_i s_j > bound``; return how many there are in all."""
     n, m = C.shape
     count = 0
@@ -263,7 +327,19 @@ def close_pairs(C, s, si, bound, rows, cols):  # type: ignore[no-untyped-def]
 
 
 @jit(fastmath=_FAST)
-def collapsed(C, K, T, U, Ui, g, gi, tk, tt, panels, want_t):  # type: ignore[no-untyped-def]
+def collapsed(
+    C: Array,
+    K: Array,
+    T: Array,
+    U: Array,
+    Ui: Array,
+    g: Array,
+    gi: Array,
+    tk: Array,
+    tt: Array,
+    panels: int,
+    want_t: bool,
+) -> None:
     """All layers at once: `tk`, `tt` (2 * panels * 17,) hold powers of the panel's own variable in the angle."""
     n, m = C.shape
     angle = np.empty(m)
@@ -305,7 +381,9 @@ def collapsed(C, K, T, U, Ui, g, gi, tk, tt, panels, want_t):  # type: ignore[no
 
 
 @jit(fastmath=_FAST)
-def tensor(wa, wb, theta, other, first, second, D, Ddot):  # type: ignore[no-untyped-def]
+def tensor(
+    wa: Array, wb: Array, theta: Array, other: Array, first: Array, second: Array, D: Array, Ddot: Array
+) -> None:
     """Interpolate tables (2, panels, N, N, 17) at weights `wa` (n, N), `wb` (m, N) and angles (n, m)."""
     n, m = theta.shape
     panels, order, degree = first.shape[1], first.shape[2], first.shape[4]
@@ -338,7 +416,7 @@ def tensor(wa, wb, theta, other, first, second, D, Ddot):  # type: ignore[no-unt
 
 
 @jit
-def store(tile, A, i0, j0, transpose):  # type: ignore[no-untyped-def]
+def store(tile: Array, A: Array, i0: int, j0: int, transpose: bool) -> None:
     """Copy a tile from the cache to its place in `A`, and to the mirrored place if asked."""
     n, m = tile.shape
     for i in range(n):
@@ -353,7 +431,7 @@ def store(tile, A, i0, j0, transpose):  # type: ignore[no-untyped-def]
 
 
 @jit
-def symmetrise(A):  # type: ignore[no-untyped-def]
+def symmetrise(A: Array) -> None:
     """Copy the lower triangle of a square tile to the upper one."""
     for i in range(A.shape[0]):
         for j in range(i):
@@ -361,7 +439,7 @@ def symmetrise(A):  # type: ignore[no-untyped-def]
 
 
 @jit(fastmath=_FAST)
-def mehler(ha, hb, sa, sb, rho, D, Ddot):  # type: ignore[no-untyped-def]
+def mehler(ha: Array, hb: Array, sa: Array, sb: Array, rho: Array, D: Array, Ddot: Array) -> None:
     """Sum ``h_k(a) h_k(b) rho^k`` over as many terms as the correlation needs."""
     n, m = rho.shape
     terms = ha.shape[1]

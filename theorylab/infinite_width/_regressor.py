@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,7 +87,8 @@ def predict_gradient_flow(
         raise ValueError(f"y has shape {target.shape}, expected ({n},) or ({n}, k)")
     time = check_real(t, "t", low=0.0, finite=False)
     reg = check_real(reg, "reg", low=0.0)
-    mean, cov = flow(*arrays, target.reshape(n, -1), time, reg)
+    k, tk, kc, tc, kt = arrays
+    mean, cov = flow(k, tk, kc, tc, kt, target.reshape(n, -1), time, reg)
     return (mean[:, 0] if target.ndim == 1 else mean), cov
 
 
@@ -301,9 +302,9 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         def objective(theta: Array, eval_gradient: bool = True) -> Any:
             try:
                 if eval_gradient:
-                    value, gradient = self.log_marginal_likelihood(theta, eval_gradient=True)
+                    value, gradient = self._evidence(theta)
                     return -value, -gradient
-                return -self.log_marginal_likelihood(theta)
+                return -cast(float, self.log_marginal_likelihood(theta))
             except (np.linalg.LinAlgError, OverflowError):
                 return (1e25, np.zeros_like(theta)) if eval_gradient else 1e25
 
@@ -362,7 +363,11 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
         if not eval_gradient:
             return self._state(np.asarray(kernel(self.X_train_), dtype=np.float64)).lml
-        K, dK = kernel(self.X_train_, eval_gradient=True)
+        return self._evidence(kernel.theta)
+
+    def _evidence(self, theta: Array) -> tuple[float, Array]:
+        """Return the log evidence and its gradient."""
+        K, dK = self.kernel_.clone_with_theta(theta)(self.X_train_, eval_gradient=True)
         state = self._state(np.asarray(K, dtype=np.float64))
         return state.lml, state.gradient(dK)
 

@@ -46,7 +46,7 @@ def _squares(hermite: ArrayLike) -> Array:
     total = float(square.sum())
     if abs(total - 1.0) > 1e-9:
         raise ValueError(f"hermite has squared norm {total:.12g}, expected 1; divide it by its norm")
-    return square / total
+    return np.asarray(square / total)
 
 
 def optimal_hermite(d: int) -> Array:
@@ -56,7 +56,7 @@ def optimal_hermite(d: int) -> Array:
     """
     d = check_int(d, "d", low=2)
     a = 2.0 ** (-d / 2)
-    return np.sqrt(np.array([0.0, a, 1.0 - 2.0 * a, a]))
+    return np.asarray(np.sqrt(np.array([0.0, a, 1.0 - 2.0 * a, a])))
 
 
 def classify_limit(hermite: ArrayLike) -> str:
@@ -276,16 +276,16 @@ class InfiniteDepthClassifier(ClassifierMixin, BaseEstimator):
         """Store the training points on the sphere."""
         from sklearn.utils.multiclass import check_classification_targets
 
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        x, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, self._index = np.unique(y, return_inverse=True)
         self._h = (
-            optimal_hermite(max(2, X.shape[1] - 1))
+            optimal_hermite(max(2, x.shape[1] - 1))
             if self.hermite is None
             else np.asarray(self.hermite, float)
         )
         self.limit_ = classify_limit(self._h)
-        self._X = _normalise(X)
+        self._X = _normalise(x)
         return self
 
     def decision_function(self, X: ArrayLike) -> Array:
@@ -337,4 +337,4 @@ class InfiniteDepthClassifier(ClassifierMixin, BaseEstimator):
 
 def _normalise(X: Array) -> Array:
     norm = np.linalg.norm(X, axis=1, keepdims=True)
-    return X / np.where(norm > 0, norm, 1.0)
+    return np.asarray(X / np.where(norm > 0, norm, 1.0))

@@ -114,7 +114,8 @@ def quadrature_dual(fn: Function, dfn: Function, kinks: tuple[float, ...]) -> _c
         if alpha.size == 0:
             return np.zeros(a.shape), np.zeros(a.shape)
         # one resolution per power of two of the scales
-        top = tuple(2.0 ** math.ceil(math.log2(max(float(s.max()), 0.25))) for s in (alpha, beta))
+        high = [2.0 ** math.ceil(math.log2(max(float(s.max()), 0.25))) for s in (alpha, beta)]
+        top = (high[0], high[1])
         if top not in known:
             known[top] = max(_quadrature.resolution(f, top[0], top[1], kinks) for f in (fn, dfn))
         first, second = _quadrature.polar((fn, dfn), alpha, beta, theta, kinks, known[top])
@@ -196,7 +197,7 @@ def rbf(g: float = 1.0) -> Activation:
     )
 
 
-def polynomial(coef: Sequence[float]) -> Activation:
+def polynomial(coef: ArrayLike) -> Activation:
     """Return ``sum_k coef[k] x^k``, lowest degree first."""
     p = as_float_array(coef, "coef", ndim=1, dtype=np.float64)
     if p.size == 0:
@@ -206,7 +207,7 @@ def polynomial(coef: Sequence[float]) -> Activation:
     slope = poly.deriv()
     return Activation(
         f"polynomial({', '.join(f'{x:g}' for x in p)})",
-        _closed.polynomial(p),
+        _closed.polynomial(p.tolist()),
         lambda x: poly(x),
         lambda x: slope(x),
         degree=int(only[0]) if only.size == 1 else None,

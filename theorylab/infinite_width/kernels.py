@@ -163,8 +163,8 @@ def nngp(
     >>> from theorylab.infinite_width import kernels
     >>> X = np.array([[1.0, 0.0], [0.6, 0.8]])
     >>> kernels.nngp(X, depth=3, activation="relu", w_var=2.0, b_var=0.0).round(6)
-    array([[0.5     , 0.416154],
-           [0.416154, 0.5     ]])
+    array([[0.5     , 0.387656],
+           [0.387656, 0.5     ]])
     """
     net = make_network(depth, activation, w_var, b_var, last_w_var, last_b_var)
     if diag:

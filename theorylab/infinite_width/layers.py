@@ -234,13 +234,13 @@ def _box(x: Array, axes: tuple[tuple[int, ...], ...], shape: tuple[int, ...], pa
         if padding == "VALID":
             if n < k:
                 raise ValueError(f"the image has {n} pixels along an axis, fewer than the filter's {k}")
-            total = 0.0
+            valid: Any = 0.0
             for f in range(k):
                 index: list[Any] = [slice(None)] * x.ndim
                 for axis in group:
                     index[axis] = slice(f, n - k + 1 + f)
-                total = total + x[tuple(index)]
-            x = np.asarray(total)
+                valid = valid + x[tuple(index)]
+            x = np.asarray(valid)
             continue
         total = np.zeros_like(x)
         for f in range(-low, high + 1):
