@@ -244,14 +244,17 @@ def vertex_recursion(
     return K, V, M
 
 
-def _root(G: Array) -> Array:
-    """Return A with ``A A' = G``; Cholesky, or a spectral root where G is singular."""
+def _roots(G: Array) -> Array:
+    """Return A with ``A A' = G`` for a stack: Cholesky, or a spectral root where a matrix is singular."""
+    m = G.shape[-1]
+    if m == 1:
+        return np.asarray(np.sqrt(G))
     try:
-        jitter = 1e-14 * float(np.mean(np.diag(G)))
-        return np.linalg.cholesky(G + jitter * np.eye(G.shape[0]))
+        jitter = 1e-14 * np.einsum("sii->s", G) / m
+        return np.asarray(np.linalg.cholesky(G + jitter[:, None, None] * np.eye(m)))
     except np.linalg.LinAlgError:
         e, U = np.linalg.eigh(G)
-        return np.asarray(U * np.sqrt(np.maximum(e, 0.0)))
+        return np.asarray(U * np.sqrt(np.maximum(e, 0.0))[:, None, :])
 
 
 def exact_sampler(
@@ -322,18 +325,14 @@ def exact_sampler(
     first = w * (x @ x.T) / x.shape[1] + b
     record = np.empty((n_samples, depth + 1, m))
     out = np.empty((n_samples, m))
-    batch = max(1, (1 << 20) // (width * m)) if m == 1 else 1
+    batch = max(1, (1 << 18) // (width * m))  # what stays in the cache
     for s in range(0, n_samples, batch):
         size = min(batch, n_samples - s)
         G = np.broadcast_to(first, (size, m, m))
         for l in range(depth):
             record[s : s + size, l] = np.einsum("sii->si", G)
             normal = generator.standard_normal((size, m, width))
-            if m == 1:
-                Z = np.sqrt(G) * normal
-            else:
-                Z = np.stack([_root(g) @ z for g, z in zip(G, normal)])
-            f = act.fn(Z)
+            f = act.fn(np.matmul(_roots(G), normal))
             product = np.matmul(f, f.transpose(0, 2, 1)) / width
             if l < depth - 1:
                 G = w * product + b
@@ -341,6 +340,5 @@ def exact_sampler(
                 G = last[s : s + size, None, None] * product + lb
         record[s : s + size, depth] = np.einsum("sii->si", G)
         normal = generator.standard_normal((size, m, 1))
-        roots = np.sqrt(G) if m == 1 else np.stack([_root(g) for g in G])
-        out[s : s + size] = np.matmul(roots, normal)[:, :, 0]
+        out[s : s + size] = np.matmul(_roots(G), normal)[:, :, 0]
     return (out, record) if return_kernels else out
