@@ -17,10 +17,11 @@ laws = Claim(
 
 
 def rate(w_var):
-    """Slope of log|K - K*| over layers 30 to 60."""
-    K = criticality.kernel_recursion("tanh", 60, w_var, K1=0.5)
-    gap = np.log(np.abs(K - criticality.fixed_point("tanh", w_var)))
-    return (gap[59] - gap[29]) / 30
+    """Slope of log|K - K*| where the gap is small but far above rounding."""
+    K = criticality.kernel_recursion("tanh", 220, w_var, K1=0.5)
+    gap = np.abs(K - criticality.fixed_point("tanh", w_var))
+    l = np.flatnonzero((gap < 1e-6) & (gap > 1e-10))
+    return (math.log(gap[l[-1]]) - math.log(gap[l[0]])) / (l[-1] - l[0])
 
 
 @laws.measure
