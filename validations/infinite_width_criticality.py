@@ -65,7 +65,7 @@ def exact(width, layer):
     return (1 + 5 / width) ** (layer - 1) - 1
 
 
-def squares(width, layers, rng, activation="relu", w_var=2.0, n=12_000):
+def squares(width, layers, rng, activation="relu", w_var=2.0, n=8_000):
     _, G = criticality.exact_sampler(
         ONE, width=width, depth=max(layers), activation=activation, w_var=w_var, n_samples=n, return_kernels=True, rng=rng
     )

@@ -118,12 +118,12 @@ exponent = Claim(
 
 @exponent.predict
 def predicted(d):
-    return deep_limit.singular_exponent(deep_limit.optimal_hermite(d)) if d > 2 else 2.0
+    return deep_limit.singular_exponent(deep_limit.optimal_hermite(d))
 
 
 def curve(d):
     delta = np.geomspace(1e-10, 1e-3, 40)
-    h = deep_limit.optimal_hermite(d) if d > 2 else np.sqrt([0.0, 0.5, 0.0, 0.5])
+    h = deep_limit.optimal_hermite(d)
     return np.sqrt(2 * delta), deep_limit.log_koenigs(delta, h)[0]
 
 

@@ -204,34 +204,22 @@ def deep_kernels(delta: ArrayLike, hermite: ArrayLike, depth: int) -> tuple[Arra
     if np.any(gap < 0) or np.any(gap > 1):
         raise ValueError("delta = 1 - rho must lie in [0, 1]: logarithms need non-negative correlations")
     k = np.arange(square.size)
+    slopes = k[1:] * square[1:]
+    # 1 - F(1 - g) = g sum_i (1 - g)^i sum_{k > i} h_k^2: positive terms only
+    tails = np.cumsum(square[::-1])[::-1][1:]
+    low_f, low_d = int(np.argmax(square > 0)), int(np.argmax(slopes > 0))
+    poly_f, poly_d = square[low_f:][::-1], slopes[low_d:][::-1]
     with np.errstate(divide="ignore"):
-        log_square = np.log(square)
         log_s = np.log1p(-gap)
     log_t = log_s.copy()
-    used = np.flatnonzero(square > 0)
-    slopes = used[used > 0]
-    gap = gap.copy()
     for _ in range(depth):
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            scaled = np.where(np.isinf(log_s), -1e308, log_s)
-            log_f = np.logaddexp.reduce(
-                [log_square[j] + j * scaled if j else np.full_like(scaled, log_square[0]) for j in used]
-            )
-            log_d = np.logaddexp.reduce(
-                [
-                    math.log(j) + log_square[j] + (j - 1) * scaled
-                    if j > 1
-                    else np.full_like(scaled, log_square[1])
-                    for j in slopes
-                ]
-            )
-            exact = gap < 0.5
-            new = -(np.expm1(k[:, None] * np.log1p(-np.minimum(gap, 0.5)).ravel()) * square[:, None]).sum(
-                axis=0
-            )
-        new = new.reshape(gap.shape)
-        log_s = np.where(exact, np.log1p(-new), log_f)
-        gap = np.where(exact, new, -np.expm1(log_f))
+        s = np.exp(log_s)
+        # the lowest power stands outside, for s itself underflows
+        log_d = (low_d * log_s if low_d else 0.0) + np.log(np.polyval(poly_d, s))
+        log_f = (low_f * log_s if low_f else 0.0) + np.log(np.polyval(poly_f, s))
+        gap = gap * np.polyval(tails[::-1], 1.0 - gap)
+        with np.errstate(divide="ignore"):
+            log_s = np.where(gap < 0.5, np.log1p(-np.minimum(gap, 0.5)), log_f)
         log_t = np.logaddexp(log_s, log_d + log_t)
     return log_s, log_t
 
