@@ -69,12 +69,12 @@ def linear(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Arr
 def sign(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``sign(x)``; its derivative is zero almost everywhere."""
     theta, other = angle(z, y)
-    return (other - theta) / math.pi, np.zeros_like(c + a + b)
+    return np.where(a * b > 0, (other - theta) / math.pi, 0.0), np.zeros_like(c + a + b)
 
 
 def step(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``1[x > 0]``; its derivative is zero almost everywhere."""
-    return angle(z, y)[1] / (2.0 * math.pi), np.zeros_like(c + a + b)
+    return np.where(a * b > 0, angle(z, y)[1] / (2.0 * math.pi), 0.0), np.zeros_like(c + a + b)
 
 
 def rectified_monomial(k: int) -> Dual:
@@ -162,16 +162,23 @@ def _exponents(a: Array, b: Array, c: Array, z: Array) -> tuple[Array, Array]:
     return np.exp(-gap), np.exp(-c - 0.5 * (a + b))
 
 
+def _odd(a: Array, b: Array, c: Array, plus: Array, minus: Array) -> Array:
+    """Return half the difference, by the hyperbolic sine where it would cancel."""
+    small = np.abs(c) < 1.0
+    direct = np.exp(-0.5 * (a + b)) * np.sinh(np.where(small, c, 0.0))
+    return np.asarray(np.where(small, direct, 0.5 * (plus - minus)))
+
+
 def sine(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``sin x``."""
     plus, minus = _exponents(a, b, c, z)
-    return 0.5 * (plus - minus), 0.5 * (plus + minus)
+    return _odd(a, b, c, plus, minus), 0.5 * (plus + minus)
 
 
 def cosine(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``cos x``."""
     plus, minus = _exponents(a, b, c, z)
-    return 0.5 * (plus + minus), 0.5 * (plus - minus)
+    return 0.5 * (plus + minus), _odd(a, b, c, plus, minus)
 
 
 def exponential(amplitude: float, rate: float) -> Dual:

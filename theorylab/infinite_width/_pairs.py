@@ -194,11 +194,14 @@ def opposite(
         and net.act.family[0] == "slopes"
         and net.act.family[1] == -net.act.family[2]
     )
-    if even and net.depth and not any(net.b[:-1]):
-        k, t, _ = recompute(
-            net, X, -Y, dx, dy, rows, cols, fan_in=fan_in
-        )  # without biases both kernels are even functions
-        return k, t
+    if (even or net.act.name == "sign") and net.depth and not any(net.b[:-1]):
+        # without hidden biases both kernels are even (or odd) functions of one point
+        k, t, _ = recompute(net, X, -Y, dx, dy, rows, cols, fan_in=fan_in)
+        if even:
+            return k, t
+        bias = net.b[-1]
+        shift = (1.0 if bias > 0 else 0.0) if net.standard else bias
+        return 2.0 * bias - k, 2.0 * shift - t
     K, T = np.empty(rows.size), np.empty(rows.size)
     for s in range(0, rows.size, _CHUNK):
         i, j = rows[s : s + _CHUNK], cols[s : s + _CHUNK]
