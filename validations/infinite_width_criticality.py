@@ -44,7 +44,9 @@ def draw_laws(ax, result):
         ax.plot(np.arange(1, 401), K, label=label)
     l = np.arange(3, 401)
     ax.plot(l, 1 / (2 * l), "--", color="k", label="1 / (2 l)")
-    ax.set(xscale="log", yscale="log", ylim=(1e-6, 1), xlabel="layer l", ylabel="variance of preactivations K")
+    ax.set(
+        xscale="log", yscale="log", ylim=(1e-6, 1), xlabel="layer l", ylabel="variance of preactivations K"
+    )
     ax.legend()
 
 
@@ -67,7 +69,14 @@ def exact(width, layer):
 
 def squares(width, layers, rng, activation="relu", w_var=2.0, n=8_000):
     _, G = criticality.exact_sampler(
-        ONE, width=width, depth=max(layers), activation=activation, w_var=w_var, n_samples=n, return_kernels=True, rng=rng
+        ONE,
+        width=width,
+        depth=max(layers),
+        activation=activation,
+        w_var=w_var,
+        n_samples=n,
+        return_kernels=True,
+        rng=rng,
     )
     return np.stack([(G[:, l - 1, 0] / w_var - 1) ** 2 for l in layers], axis=1)  # the mean is exactly K
 
@@ -126,7 +135,14 @@ def corrected(width):
 @shift.measure
 def tanh_networks(width, rng, n=2500):
     _, G = criticality.exact_sampler(
-        ONE * math.sqrt(0.5), width=width, depth=LAYER, activation="tanh", w_var=1.0, n_samples=n, return_kernels=True, rng=rng
+        ONE * math.sqrt(0.5),
+        width=width,
+        depth=LAYER,
+        activation="tanh",
+        w_var=1.0,
+        n_samples=n,
+        return_kernels=True,
+        rng=rng,
     )
     return G[:, LAYER - 1, 0]
 
@@ -146,7 +162,13 @@ def draw_shift(ax, result):
     ax.plot(l[4:], KERNEL[4:], ":", color="0.6", label="K, infinite width")
     ax.plot(l[4:], (KERNEL + SHIFT / 100)[4:], "--", label="K + M / n, n = 100")
     estimate, interval = result.estimate[0], result.interval[0]
-    ax.errorbar([LAYER], [estimate], yerr=[[estimate - interval[0]], [interval[1] - estimate]], fmt="o", label="networks")
+    ax.errorbar(
+        [LAYER],
+        [estimate],
+        yerr=[[estimate - interval[0]], [interval[1] - estimate]],
+        fmt="o",
+        label="networks",
+    )
     ax.set(yscale="log", xlabel="layer l", ylabel="mean kernel")
     ax.legend()
 

@@ -65,7 +65,9 @@ def draw_limits(ax, result):
             share = result.samples(branch=branch, case=case).mean()
             ax.bar(k + (0.2 if branch else -0.2), share, 0.38, color=color, label=label if k == 0 else None)
     ax.axhline(0.9, ls="--")
-    ax.set(xticks=range(3), xticklabels=list(CASES), ylim=(0, 1.25), ylabel="agreement of the depth-100 network")
+    ax.set(
+        xticks=range(3), xticklabels=list(CASES), ylim=(0, 1.25), ylabel="agreement of the depth-100 network"
+    )
     ax.legend(ncols=2, loc="upper center")
 
 
@@ -147,7 +149,9 @@ def draw_exponent(ax, result):
     for k, d in enumerate(result.axis("d")):
         distance, log_psi = curve(d)
         ax.plot(distance, np.exp(log_psi), "o", ms=3, color=f"C{k}", label=f"d = {d}")
-        ax.plot(distance, np.exp(log_psi[-1]) * (distance / distance[-1]) ** -predicted(d), "--", color=f"C{k}")
+        ax.plot(
+            distance, np.exp(log_psi[-1]) * (distance / distance[-1]) ** -predicted(d), "--", color=f"C{k}"
+        )
     ax.set(xscale="log", yscale="log", xlabel="distance |x - x'|", ylabel="limiting kernel psi")
     ax.legend()
 

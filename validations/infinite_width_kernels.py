@@ -15,7 +15,9 @@ claim = Claim(
     source="the arc-cosine recursion in z = (1 - rho) / 2, against the same recursion in 60 digits",
     criterion=Exact(abs=2e-14),
     quick=grid(separation=[1e-2, 1e-4, 1e-6, 1e-8], depth=[3, 30], replicates=2),
-    full=grid(separation=[1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8], depth=[3, 10, 30, 100], replicates=4),
+    full=grid(
+        separation=[1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8], depth=[3, 10, 30, 100], replicates=4
+    ),
     headline=True,
 )
 W, B = 2.0, 0.01
@@ -58,12 +60,24 @@ def naive(separation, depth, rng):
 
 @claim.figure
 def draw(ax, result):
-    for branch, color, label in ((None, "C0", "safe recursion"), ("naive", "0.6", "K(x,x) + K(y,y) - 2 K(x,y)")):
+    for branch, color, label in (
+        (None, "C0", "safe recursion"),
+        ("naive", "0.6", "K(x,x) + K(y,y) - 2 K(x,y)"),
+    ):
         for marker, depth in (("o", 3), ("s", 30)):
-            points = [(h, max(abs(e), 1e-17)) for h in result.axis("separation") for e in result.samples(branch=branch, separation=h, depth=depth)]
+            points = [
+                (h, max(abs(e), 1e-17))
+                for h in result.axis("separation")
+                for e in result.samples(branch=branch, separation=h, depth=depth)
+            ]
             ax.plot(*zip(*points), marker, color=color, label=f"{label}, depth {depth}")
     ax.axhline(2e-14, ls="--", label="tolerance")
-    ax.set(xscale="log", yscale="log", xlabel="distance of the images", ylabel="relative error of the feature distance")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="distance of the images",
+        ylabel="relative error of the feature distance",
+    )
     ax.legend()
 
 

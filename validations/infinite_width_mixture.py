@@ -50,7 +50,9 @@ def against_gaussian(width, alpha, rng):
     return outputs(width, alpha, rng)
 
 
-@marginal.control("without a random scale the output is Gaussian", grid=grid(width=[64], alpha=[2.0], replicates=1))
+@marginal.control(
+    "without a random scale the output is Gaussian", grid=grid(width=[64], alpha=[2.0], replicates=1)
+)
 def fixed_scale(width, alpha, rng):
     return outputs(width, alpha, rng, random_scale=False)
 
@@ -70,7 +72,13 @@ def draw_tail(ax, result):
     ax.plot(u, 2 * stats.t(df=4.0, scale=math.sqrt(K)).sf(u), "--", label="Student t, 4 degrees of freedom")
     ax.plot(u, 2 * gaussian_law(64, 2.0).sf(u), "-", color="0.6", label="Gaussian of the same variance")
     ax.plot(x[keep], tail[keep], ".", label="networks of width 64")
-    ax.set(xscale="log", yscale="log", ylim=(1 / x.size, 2), xlabel="size of the output |f|", ylabel="P(|output| > |f|)")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        ylim=(1 / x.size, 2),
+        xlabel="size of the output |f|",
+        ylabel="P(|output| > |f|)",
+    )
     ax.legend()
 
 
@@ -114,7 +122,12 @@ def draw_correlation(ax, result):
         values = result.samples(branch=branch, width=64)
         ax.plot(np.full(values.size, offset), values, ".", color="0.6" if branch else None, label=label)
     ax.axhline(shared(64), ls="--", label="one shared scale, exact")
-    ax.set(xlim=(-0.7, 1.7), xticks=[0, 1], xticklabels=["networks, width 64", "independent"], ylabel="corr(|f1|, |f2|), whitened")
+    ax.set(
+        xlim=(-0.7, 1.7),
+        xticks=[0, 1],
+        xticklabels=["networks, width 64", "independent"],
+        ylabel="corr(|f1|, |f2|), whitened",
+    )
     ax.legend()
 
 
@@ -160,7 +173,10 @@ def importance_sampling(n, rng):
 
 @quadrature.figure
 def draw_errors(ax, result):
-    for branch, label, color in ((None, "quadrature", None), ("importance_sampling", "1000 draws from the prior", "0.6")):
+    for branch, label, color in (
+        (None, "quadrature", None),
+        ("importance_sampling", "1000 draws from the prior", "0.6"),
+    ):
         for k, n in enumerate(result.axis("n")):
             error = np.maximum(np.abs(result.samples(branch=branch, n=n)), 1e-16)
             ax.plot(np.full(error.size, n), error, "o", color=color or "C0", label=label if k == 0 else None)

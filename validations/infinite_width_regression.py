@@ -68,7 +68,10 @@ def student(n, rng):
     return coverage(n, rng, "invgamma")
 
 
-@calibration.control("a Gaussian process of the most likely scale a priori does not adapt", grid=grid(n=[5, 20, 60], replicates=6))
+@calibration.control(
+    "a Gaussian process of the most likely scale a priori does not adapt",
+    grid=grid(n=[5, 20, 60], replicates=6),
+)
 def fixed(n, rng):
     return coverage(n, rng, None)
 
@@ -144,18 +147,28 @@ def diabetes(n, rng):
     return compare(best, X[test], Y[test])
 
 
-@tuned.control("with five observations the amplitude of maximum likelihood is overconfident", grid=grid(n=[5], replicates=4))
+@tuned.control(
+    "with five observations the amplitude of maximum likelihood is overconfident",
+    grid=grid(n=[5], replicates=4),
+)
 def five(n, rng):
     return np.mean([compare(fit(x, y), z, t) for x, y, z, t in (task(n, rng) for _ in range(100))])
 
 
 @tuned.figure
 def draw_tuned(ax, result):
-    for k, (branch, n, label) in enumerate(((None, 300, "diabetes, n = 300"), ("five", 5, "synthetic, n = 5"))):
+    for k, (branch, n, label) in enumerate(
+        ((None, 300, "diabetes, n = 300"), ("five", 5, "synthetic, n = 5"))
+    ):
         values = result.samples(branch=branch, n=n)
         ax.plot(np.full(values.size, k), values, "o", color="0.6" if branch else "C0", label=label)
     ax.axhspan(-0.005, 0.005, color="C1", alpha=0.3, label="claimed: within 0.005")
-    ax.set(xlim=(-0.6, 1.6), xticks=[0, 1], xticklabels=["n = 300", "n = 5"], ylabel="NLL of tuned GP - NLL of t process [nat]")
+    ax.set(
+        xlim=(-0.6, 1.6),
+        xticks=[0, 1],
+        xticklabels=["n = 300", "n = 5"],
+        ylabel="NLL of tuned GP - NLL of t process [nat]",
+    )
     ax.legend()
 
 

@@ -84,7 +84,9 @@ def make(name, statement, source, method, width, n, distance):
     def against_gaussian(x, width, rng):
         return trained(method, x, width, rng, n)
 
-    @claim.control("networks of width 16 are far from the limit", grid=grid(x=[3.0], width=[16], replicates=2))
+    @claim.control(
+        "networks of width 16 are far from the limit", grid=grid(x=[3.0], width=[16], replicates=2)
+    )
     def narrow(x, width, rng):
         return trained(method, x, width, rng, n)
 
@@ -93,7 +95,14 @@ def make(name, statement, source, method, width, n, distance):
         sample = result.samples(x=-0.5, width=width)
         t, g = law(-0.5, method), gaussian(-0.5, width)
         u = np.linspace(*t.ppf([0.002, 0.998]), 300)
-        ax.hist(sample, bins=np.linspace(u[0], u[-1], 60), density=True, color="C0", alpha=0.4, label=f"trained networks, width {width}")
+        ax.hist(
+            sample,
+            bins=np.linspace(u[0], u[-1], 60),
+            density=True,
+            color="C0",
+            alpha=0.4,
+            label=f"trained networks, width {width}",
+        )
         ax.plot(u, t.pdf(u), "--", label="Student t, 4 degrees of freedom")
         ax.plot(u, g.pdf(u), "-", color="0.6", label="Gaussian of the same variance")
         ax.set(xlabel="output at x = -0.5", ylabel="density")
@@ -200,7 +209,10 @@ def kernel_regime(width, rng):
     return gap(width, rng)
 
 
-@descent.control("with a readout of size 1/n the hidden layer moves at every width", grid=grid(width=[64, 512, 4096], replicates=4))
+@descent.control(
+    "with a readout of size 1/n the hidden layer moves at every width",
+    grid=grid(width=[64, 512, 4096], replicates=4),
+)
 def mean_field(width, rng):
     return gap(width, rng, power=1.0)
 

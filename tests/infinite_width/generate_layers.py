@@ -23,7 +23,14 @@ if __name__ == "__main__":
         for head in ("Flatten", "GlobalAvgPool"):
             for f in ((3, 3), (2, 2)):
                 conv = stax.Conv(7, f, padding=pad, W_std=1.3, b_std=0.2)
-                net = stax.serial(conv, stax.Relu(), conv, stax.Erf(), getattr(stax, head)(), stax.Dense(1, W_std=1.1, b_std=0.1))
+                net = stax.serial(
+                    conv,
+                    stax.Relu(),
+                    conv,
+                    stax.Erf(),
+                    getattr(stax, head)(),
+                    stax.Dense(1, W_std=1.1, b_std=0.1),
+                )
                 show(f"{pad} {head} {f[0]}", net, IMAGES)
     branch = stax.serial(stax.Relu(), stax.Dense(5, W_std=1.2, b_std=0.3))
     block = stax.serial(stax.FanOut(2), stax.parallel(stax.Identity(), branch), stax.FanInSum())

@@ -169,7 +169,9 @@ def test_price_and_symmetry(act, a, b, rho):
     assert abs(value) <= top * (1 + 1e-12) + 1e-300
     if abs(rho) < 0.9 and act.degree != 0:
         h = 1e-4 * np.sqrt(a * b)
-        difference = (duals.dual_activation(act, a, b, c + h)[0] - duals.dual_activation(act, a, b, c - h)[0]) / (2 * h)
+        difference = (
+            duals.dual_activation(act, a, b, c + h)[0] - duals.dual_activation(act, a, b, c - h)[0]
+        ) / (2 * h)
         assert abs(difference - slope) <= 1e-5 * (abs(slope) + top / np.sqrt(a * b))
 
 

@@ -70,7 +70,9 @@ def test_textbook(act, b, depth):
     k, t = textbook(X, Y, act, depth, 1.5, b, 0.7, 0.2 * b)
     np.testing.assert_allclose(K, k, rtol=0, atol=2e-14 * np.abs(k).max())
     np.testing.assert_allclose(T, t, rtol=0, atol=2e-14 * np.abs(t).max())
-    np.testing.assert_allclose(kernels.nngp(X, Y, depth=depth, activation=act, **scale), K, rtol=0, atol=1e-15 * np.abs(k).max())
+    np.testing.assert_allclose(
+        kernels.nngp(X, Y, depth=depth, activation=act, **scale), K, rtol=0, atol=1e-15 * np.abs(k).max()
+    )
     S = kernels.ntk(X, Y, depth=depth, activation=act, parameterization="standard", width=64, **scale)
     s = textbook(X, Y, act, depth, 1.5, b, 0.7, 0.2 * b, width=64)[1]
     np.testing.assert_allclose(S, s, rtol=0, atol=2e-14 * np.abs(s).max())
@@ -215,7 +217,12 @@ def test_tables_equal_direct_quadrature(act):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
 def test_layouts(dtype, layout, n):
     base = (10 * RNG.normal(size=(n, 3))).astype(dtype)
-    x = {"C": base, "F": np.asfortranarray(base), "strided": np.repeat(base, 2, axis=1)[:, ::2], "readonly": base.copy()}[layout]
+    x = {
+        "C": base,
+        "F": np.asfortranarray(base),
+        "strided": np.repeat(base, 2, axis=1)[:, ::2],
+        "readonly": base.copy(),
+    }[layout]
     if layout == "readonly":
         x.flags.writeable = False
     before = x.copy()
@@ -256,7 +263,9 @@ def test_tiles_and_memmap(tmp_path):
     x = RNG.normal(size=(50, 4))
     K, T = kernels.nngp_ntk(x, depth=2, activation="erf", b_var=0.1)
     k, t = np.zeros_like(K), np.zeros_like(T)
-    for rows, cols, part_k, part_t in kernels.tiles(x, depth=2, activation="erf", b_var=0.1, max_bytes=8 * 3 * 17**2):
+    for rows, cols, part_k, part_t in kernels.tiles(
+        x, depth=2, activation="erf", b_var=0.1, max_bytes=8 * 3 * 17**2
+    ):
         assert part_k.shape[0] <= 17
         k[rows, cols], t[rows, cols] = part_k, part_t
         k[cols, rows], t[cols, rows] = part_k.T, part_t.T
@@ -320,7 +329,11 @@ def test_from_stax_std():
         (lambda: kernels.nngp([[np.inf]], depth=1), ValueError, "X contains inf"),
         (lambda: kernels.nngp(np.ones((0, 3)), depth=1), ValueError, "X is empty"),
         (lambda: kernels.nngp(np.ones(3), depth=1), ValueError, "2-D"),
-        (lambda: kernels.nngp(np.ones((2, 3)), np.ones((2, 4)), depth=1), ValueError, "Y has 4 features, expected 3"),
+        (
+            lambda: kernels.nngp(np.ones((2, 3)), np.ones((2, 4)), depth=1),
+            ValueError,
+            "Y has 4 features, expected 3",
+        ),
         (lambda: kernels.nngp(X, depth=-1), ValueError, "depth"),
         (lambda: kernels.nngp(X, depth=1.5), TypeError, "depth"),
         (lambda: kernels.nngp(X, depth=1, w_var=-1.0), ValueError, "w_var"),

@@ -153,4 +153,5 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the class of the largest posterior mean, shape (m,)."""
-        return np.asarray(self.classes_[np.argmax(self._means(self._parts(X)), axis=1)])
+        best = np.argmax(self._means(self._parts(X)), axis=1)
+        return np.asarray(self.classes_[best])

@@ -165,6 +165,7 @@ def _strip(
         g = np.sqrt(a) * np.sqrt(b)
         rho = np.clip(np.where(g > 0, c / np.where(g > 0, g, 1.0), 0.0), -1.0, 1.0)
         z, y = 0.5 * (1.0 - rho), 0.5 * (1.0 + rho)
+        z = np.where(z < 1e-15, 0.0, z)  # duplicates: rounding would turn into an angle of 1e-8
         value, slope = net.act.dual(a, b, c, z, y)
         dvalue, dslope = tangent(net.act, a, b, c, z, y, dq[l, rows, None] + 0 * c, dq[l, None] + 0 * c, dc)
         if want_t:

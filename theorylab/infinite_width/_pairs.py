@@ -32,6 +32,8 @@ def start(X: Array, Y: Array) -> tuple[Array, Array, Array, Array]:
     # the part of y - x orthogonal to x: its error is eps |y - x|, not eps |y|
     r = h - X * (np.einsum("ij,ij->i", h, X) / safe)[:, None]
     rr = np.where(xx > 0, np.einsum("ij,ij->i", r, r), 0.0)
+    # parallel points: what rounding left of the residual is no angle
+    rr = np.where(rr <= (8 * np.finfo(np.float64).eps) ** 2 * np.einsum("ij,ij->i", h, h), 0.0, rr)
     alpha, beta = np.sqrt(xx), np.sqrt(yy)
     total = alpha + beta
     diff = np.einsum("ij,ij->i", h, X + Y) / np.where(total > 0, total, 1.0)

@@ -60,13 +60,14 @@ def posterior_nodes(log_density: LogDensity, log_likelihood: LogDensity | None) 
     def log_integrand(u: Array) -> Array:
         s = np.exp(u)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore", under="ignore"):
-            value = u + log_density(s)
+            density = log_density(s)
+            if np.shape(density) != np.shape(s):
+                raise ValueError(
+                    f"prior maps shape {np.shape(s)} to {np.shape(density)}; it must be vectorised over s"
+                )
+            value = u + density
             if log_likelihood is not None:
                 value = value + log_likelihood(s)
-        if np.shape(value) != np.shape(u):
-            raise ValueError(
-                f"prior maps shape {np.shape(u)} to {np.shape(value)}; it must be vectorised over s"
-            )
         return np.where(np.isnan(value), -np.inf, value)
 
     grid = np.linspace(-_RANGE, _RANGE, 1841)

@@ -70,7 +70,8 @@ def kernel_recursion(
     out = np.empty(depth)
     out[0] = check_real(K1, "K1", low=0.0)
     for l in range(1, depth):
-        out[l] = b + w * float(act.moments(out[l - 1 : l])[0][0])
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[l] = b + w * float(act.moments(out[l - 1 : l])[0][0])
         if not out[l] < 1e300:
             raise OverflowError(f"the variance overflows at layer {l + 1}: lower w_var or normalise K1")
     return out
@@ -123,7 +124,8 @@ def fixed_point(activation: Any, w_var: float, b_var: float = 0.0, *, K0: float 
     K = check_real(K0, "K0", low=0.0)
 
     def step(x: float) -> float:
-        return b + w * float(act.moments(np.array([x]))[0][0])
+        with np.errstate(over="ignore"):
+            return b + w * float(act.moments(np.array([x]))[0][0])
 
     for _ in range(100):
         K = step(K)

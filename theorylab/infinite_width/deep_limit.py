@@ -292,29 +292,30 @@ class InfiniteDepthClassifier(ClassifierMixin, BaseEstimator):
         if self.limit_ == "majority":
             return np.tile(np.log(member.sum(axis=0).astype(float)), (X.shape[0], 1))
         out = np.empty((X.shape[0], k))
-        for i, z in enumerate(Z):
+        for start in range(0, len(Z), 64):
+            rows = slice(start, start + 64)
             # 1 - rho as half a squared distance keeps near duplicates apart
-            delta = np.minimum(0.5 * np.sum((self._X - z) ** 2, axis=1), 2.0)
-            if self.limit_ == "nearest":
-                value = -delta
-                out[i] = [value[member[:, c]].max() for c in range(k)]
-                continue
-            delta[delta < 1e-30] = 0.0
-            log_psi, sign = log_koenigs(delta, self._h)
-            if np.isinf(log_psi.max()) and log_psi.max() > 0:
-                hits = np.isposinf(log_psi)
-                out[i] = [
-                    np.log(np.sum(hits & member[:, c])) if np.any(hits & member[:, c]) else -np.inf
-                    for c in range(k)
-                ]
-                continue
-            top = log_psi.max()
-            weight = sign * np.exp(log_psi - top)
-            total = np.array([weight[member[:, c]].sum() for c in range(k)])
-            shifted = total - min(0.0, float(total.min()))
-            with np.errstate(divide="ignore"):
-                out[i] = np.log(shifted)
+            gaps = Z[rows, None] - self._X[None]
+            out[rows] = self._share(np.minimum(0.5 * np.einsum("ijk,ijk->ij", gaps, gaps), 2.0), member)
         return out
+
+    def _share(self, delta: Array, member: Array) -> Array:
+        """Return log votes from ``1 - rho`` (rows, n) and the indicators of classes (n, k)."""
+        k = member.shape[1]
+        if self.limit_ == "nearest":
+            return np.stack([-delta[:, member[:, c]].min(axis=1) for c in range(k)], axis=1)
+        log_psi, sign = log_koenigs(np.where(delta < 1e-30, 0.0, delta), self._h)
+        top = log_psi.max(axis=1, keepdims=True)
+        # a point that coincides with training points counts those alone
+        weight = np.where(
+            np.isposinf(top),
+            np.isposinf(log_psi),
+            sign
+            * np.exp(np.where(np.isposinf(log_psi), 0.0, log_psi - np.where(np.isposinf(top), 0.0, top))),
+        )
+        total = weight @ member
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(total - np.minimum(0.0, total.min(axis=1, keepdims=True))))
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the class with the most votes."""

@@ -123,13 +123,13 @@ class Dense(Layer):
     def apply(self, state: State) -> State:
         """Return the moments after the layer."""
         w, b = self.w_var, self.b_var
-        c = w * state.c + b
         with np.errstate(over="ignore"):
             va, vb = w * state.a + b, w * state.b + b
         if not max(va.max(initial=0.0), vb.max(initial=0.0)) < 1e300:
             raise OverflowError(
                 "the variance overflows in a dense layer: normalise the inputs or lower w_var"
             )
+        c = w * state.c + b
         return replace(state, c=c, t=c + w * state.t, a=va, b=vb)
 
 
