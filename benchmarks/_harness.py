@@ -15,6 +15,7 @@ import math
 import platform
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ class Benchmark:
         key = f"{kind} {threads} threads"
         if key not in self.ceilings:
             with limit_threads(threads):
-                self.ceilings[key] = _CEILINGS[kind]()
+                self.ceilings[key] = _CEILINGS[kind](threads)
         return self.ceilings[key]
 
     def compare(
@@ -120,6 +121,8 @@ class Benchmark:
         target : str
             What the project promises, as text.
         """
+        if peer is not None and repeats < 6:
+            raise ValueError(f"the interval needs repeats >= 6 to cover the median with 95 %, got {repeats}")
         threads = threads or self.threads
         fraction = ""
         with limit_threads(threads), _torch_threads(threads):
@@ -191,8 +194,8 @@ def _torch_threads(threads: int) -> Any:
 # Ceilings -----------------------------------------------------------------------------------
 
 
-def _read_bandwidth() -> float:
-    """Bytes per second of summing an array far larger than the caches."""
+def _read_bandwidth(threads: int) -> float:
+    """Bytes per second of summing an array far larger than the caches, a share for each thread."""
     from theorylab._lib.jit import REASSOC, jit
 
     @jit(fastmath=REASSOC)
@@ -203,8 +206,10 @@ def _read_bandwidth() -> float:
         return a
 
     x = np.ones(1 << 27, dtype=np.float32)
-    total(x[:16])
-    return x.nbytes / min(_clock(lambda: total(x)) for _ in range(5))
+    total(x[:16])  # compiles
+    shares = np.array_split(x, threads)
+    with ThreadPoolExecutor(threads) as pool:
+        return x.nbytes / min(_clock(lambda: sum(pool.map(total, shares))) for _ in range(5))
 
 
 def _gemm(dtype: Any) -> float:
@@ -215,7 +220,12 @@ def _gemm(dtype: Any) -> float:
     return 2 * n**3 / min(_clock(lambda: np.matmul(a, a, out=out)) for _ in range(5))
 
 
-_CEILINGS = {"read": _read_bandwidth, "dgemm": lambda: _gemm(np.float64), "sgemm": lambda: _gemm(np.float32)}
+_CEILINGS = {
+    "read": _read_bandwidth,
+    # BLAS obeys the limit that is in force.
+    "dgemm": lambda threads: _gemm(np.float64),
+    "sgemm": lambda threads: _gemm(np.float32),
+}
 
 
 # The table ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The command: what it prints, and its exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,16 @@ def test_version(capsys):
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out.startswith("theorylab ")
+
+
+def test_output_survives_a_poor_encoding_and_a_reader_who_leaves(script):
+    command = [sys.executable, "-m", "theorylab", "run", str(script)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "inside ?5%" in done.stdout
+    left = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    left.stdout.close()
+    assert left.stderr.read() in ("", "theorylab: [Errno 32] Broken pipe\n")
+    assert left.wait() == 1
+    left.stderr.close()

@@ -41,7 +41,15 @@ def test_works_where_nothing_is_writable(tmp_path):
         "hints = [w for w in seen if 'NUMBA_CACHE_DIR' in str(w.message)]\n"
         "assert len(hints) == 1, hints\n"
     )
+    code += (
+        "import subprocess, sys\n"  # a worker process stays silent
+        "again = 'from numba.core import caching; caching.CacheImpl._locator_classes = []; '\\\n"
+        "    'from theorylab._lib.jit import jit; assert jit(lambda x: x)(2) == 2'\n"
+        "worker = subprocess.run([sys.executable, '-c', again], capture_output=True, text=True)\n"
+        "assert (worker.returncode, worker.stderr) == (0, ''), worker.stderr\n"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("THEORYLAB_HINTED", None)
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment,

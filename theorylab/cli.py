@@ -151,9 +151,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         The arguments, those of the process by default.
     """
+    from .validation._script import plain_output
+
     options = _parser().parse_args(argv)
     try:
-        return _COMMANDS[options.command](options)
+        with plain_output():
+            return _COMMANDS[options.command](options)
     except LookupError as error:
         print(f"theorylab: {error.args[0]}", file=sys.stderr)
         return 2

@@ -24,8 +24,14 @@ def relative_error(actual: Any, desired: Any) -> float:
     >>> relative_error([3.0, 4.0], [3.0, 4.5]) < 0.1
     True
     """
-    a, b = to_numpy(actual).astype(np.float64), to_numpy(desired).astype(np.float64)
-    difference, size = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
+    a, b = to_numpy(actual), to_numpy(desired)
+    if a.shape != b.shape:
+        raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
+    dtype = np.result_type(a, b, np.float64)
+    a, b = a.astype(dtype), b.astype(dtype)
+    # Scaled, since squares overflow and underflow.
+    scale = float(np.max(np.abs(b), initial=0.0)) or 1.0
+    difference, size = float(np.linalg.norm((a - b) / scale)), float(np.linalg.norm(b / scale))
     return 0.0 if difference == 0 else difference / size if size else float("inf")
 
 

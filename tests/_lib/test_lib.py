@@ -19,6 +19,13 @@ def test_namespace_refuses_torch_with_advice():
         backend.namespace(torch.zeros(2))
 
 
+def test_namespace_refuses_sparse_with_advice():
+    from scipy import sparse
+
+    with pytest.raises(TypeError, match=r"pass x\.toarray\(\)"):
+        backend.namespace(sparse.eye_array(2))
+
+
 class FakeCupy:
     """Stands in for CuPy where there is no GPU: only the type of its arrays matters."""
 
@@ -66,6 +73,9 @@ def test_as_float_array_keeps_memory_unless_told():
         ([1.0, np.nan], {}, ValueError, "x contains nan in entry 1"),
         ([[1.0], [np.inf]], {}, ValueError, "x contains inf in row 1"),
         ([object()], {}, TypeError, "not real numbers"),
+        ([[1.0], [1.0, 2.0]], {}, ValueError, "x is no array of numbers"),
+        (np.ma.masked_array([1.0, 2.0], [0, 1]), {}, ValueError, "x has masked entries"),
+        ([1e300], {"dtype": np.float32}, ValueError, "x has numbers beyond the range of float32"),
     ],
 )
 def test_as_float_array_refuses(value, options, error, message):
@@ -187,3 +197,13 @@ def test_relative_error_and_roundoff():
     assert testing.relative_error([2.0], [1.0]) == 1
     assert testing.unit_roundoff() == 2.0**-53
     assert testing.unit_roundoff(np.float32) == 2.0**-24
+
+
+def test_relative_error_of_complex_and_large_numbers():
+    assert testing.relative_error([1 + 1j], [1.0]) == 1.0
+    assert testing.relative_error([1e200], [2e200]) == pytest.approx(0.5)
+    assert testing.relative_error([3e-200], [2e-200]) == pytest.approx(0.5)
+    assert testing.relative_error([], []) == 0.0
+    assert np.isnan(testing.relative_error([np.nan], [1.0]))
+    with pytest.raises(ValueError, match="shapes differ"):
+        testing.relative_error(np.ones((2, 1)), np.ones(2))

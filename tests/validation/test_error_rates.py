@@ -51,6 +51,13 @@ def test_within_uses_its_level_and_has_power():
     assert rates(Within(abs=1.0), normal([10, 12, 10], 100), [10.0] * 3)[1] > 0.99
 
 
+@pytest.mark.parametrize("n", [20, 100])
+def test_root_mean_square_of_normal_samples(n):
+    # Skewed squares: nearly the promised rate from n = 20 on, thanks to the logarithmic interval.
+    confirmed, _ = rates(AtMost(1.0, statistic="rms"), normal([0.0], n), [None])
+    assert confirmed <= 1.6 * LEVEL
+
+
 @pytest.mark.parametrize(("criterion", "truth"), [(AtMost(), 5.0), (AtLeast(), 5.0)])
 def test_bounds_at_the_edge(criterion, truth):
     inside = truth - 5 if isinstance(criterion, AtMost) else truth + 5
@@ -139,6 +146,14 @@ def test_follows_law_of_ranks():
     draw = lambda top: lambda rng: [rng.integers(0, top, 4000).astype(float)]  # noqa: E731
     assert rates(FollowsLaw(0.05), draw(20), [law])[0] > 0.99
     assert rates(FollowsLaw(0.05), draw(16), [law])[1] > 0.99
+
+
+def test_follows_law_with_atoms():
+    # Half the mass at zero, given as a distribution function alone.
+    mixed = lambda x: np.where(x < 0, 0.0, stats.norm.cdf(x))  # noqa: E731
+    draw = lambda shift: lambda rng: [np.maximum(rng.standard_normal(4000) + shift, 0.0)]  # noqa: E731
+    assert rates(FollowsLaw(0.05), draw(0.0), [mixed])[0] > 0.99
+    assert rates(FollowsLaw(0.05), draw(0.3), [mixed])[1] > 0.99
 
 
 def test_better_at_the_edge():

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from theorylab.validation import Claim, Within, grid
 from theorylab.validation._discovery import claims_of, load_script
 from theorylab.validation._report import check_report, write_report
 
@@ -48,6 +49,8 @@ def test_nothing_volatile_is_in_the_block(world):
         ("a/2.", "a/3.", "the statement reads"),
         ("seed 0", "seed 1", "seed, level or figures differ"),
         ("a/3 (refuted)", "a/3 (confirmed)", "the controls reads"),
+        ("±5%", "±50%", "the prediction reads"),
+        (" | ", " ", "its row has"),
         ("**mean**", "**median**", "demo.mean is missing from the report"),
         ("claims:demo", "claims:other", "which has no claims"),
     ],
@@ -79,6 +82,31 @@ def test_another_seed_agrees_within_intervals_but_is_told(world):
     assert "seed" in problems[0]
 
 
+def test_last_digits_of_a_prediction_may_differ(world):
+    claims, store, report = world
+    text = report.read_text()
+    predicted = re.search(r"\| (\S+) \(±5%\) \|", text)[1]
+    report.write_text(text.replace(f"| {predicted} (", f"| {float(predicted) * 1.0004:.4f} ("))
+    assert report.read_text() != text
+    assert check_report(claims, store, report) == []
+
+
+def test_any_statement_and_cell_fit_into_the_table(tmp_path):
+    claim = Claim(
+        "demo.odd",
+        "A | b\r\nc \\| d \u2028 e.",
+        "x \\",
+        Within(abs=1, target=0.0),
+        grid(a=["p|q\n", "r at s"]),
+    )
+    claim.measure(lambda a, rng: [0.0, 0.01 if "p" in a else 0.0])
+    claim.run(store=tmp_path)
+    report = tmp_path / "report.md"
+    assert write_report([claim], tmp_path, report) == []
+    assert "a=p\\|q |" in report.read_text()
+    assert check_report([claim], tmp_path, report) == []
+
+
 def test_missing_results_are_named_and_nothing_is_written(world, tmp_path):
     claims, _, report = world
     before = report.read_text()
@@ -86,6 +114,21 @@ def test_missing_results_are_named_and_nothing_is_written(world, tmp_path):
     assert problems == ["no stored result for demo.mean; run `theorylab run demo.mean` first"]
     assert report.read_text() == before
     assert check_report(claims, tmp_path / "empty", tmp_path / "no.md")
+
+
+def test_results_of_other_code_are_refused(world):
+    claims, store, report = world
+    script = claims[0].script
+    script.write_text(script.read_text() + "\n# edited\n")
+    assert check_report(claims, store, report) == [
+        "the stored result of demo.mean is of other code; run `theorylab run demo.mean` again"
+    ]
+
+
+def test_a_block_without_end_is_told(world):
+    claims, store, report = world
+    report.write_text(report.read_text().replace("<!-- /claims:demo -->", ""))
+    assert "lacks the line" in write_report(claims, store, report)[0]
 
 
 def test_a_report_is_begun_where_there_is_none(world, tmp_path):

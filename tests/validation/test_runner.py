@@ -93,6 +93,37 @@ def test_an_edited_helper_module_changes_the_key(tmp_path):
     assert source_digest(script) != before
 
 
+def test_an_edited_helper_package_changes_the_key(tmp_path):
+    from theorylab.validation._digest import source_digest
+
+    script = write_mean(tmp_path, before="import demo_package.inner")
+    package = tmp_path / "demo_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("import _demo_helper\n")
+    digests = [source_digest(script)]
+    for path in (package / "inner.py", tmp_path / "_demo_helper.py"):
+        path.write_text("x = 1\n")
+        digests.append(source_digest(script))
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_each_script_sees_the_modules_beside_it(tmp_path, workers):
+    scripts = []
+    for folder, factor in (("one", 1), ("two", 3)):
+        place = tmp_path / folder
+        (place / "package").mkdir(parents=True)
+        for module in ("_same.py", "common.py", "package/__init__.py"):
+            (place / module).write_text(f"FACTOR = {factor}\n")
+        # Some are imported with the script, others when the measurement runs.
+        code = "from _same import FACTOR as f; import package; assert f == FACTOR == package.FACTOR"
+        script = write_mean(place, before=f"{code}; assert f == {factor}", id=f"demo.{folder}")
+        script.write_text("from common import FACTOR\n" + script.read_text())
+        scripts.append(script)
+    done = run_command("run", *scripts, "--workers", workers, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_raising_cell_is_an_error_with_its_text_and_the_others_still_run(tmp_path):
     good = write_mean(tmp_path, "good.py", id="demo.good")
     bad = write_mean(
@@ -187,18 +218,55 @@ def test_kill_minus_nine_loses_only_cells_in_flight(tmp_path):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(0.8 + rng.random())
+        deadline = time.time() + 60
+        while len(list(tmp_path.glob(".theorylab/**/*.npz"))) <= stored and time.time() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3 * rng.random())
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
         now = len(list(tmp_path.glob(".theorylab/**/*.npz")))
-        assert now >= stored
+        assert now > stored
         stored = now
     assert stored > 0
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["samples"] == whole
     assert not list(tmp_path.glob(".theorylab/**/.writing-*"))
+
+
+def _is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # Where nobody reaps orphans they stay as zombies.
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(state.stdout.strip()) and not state.stdout.startswith("Z")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_workers_end_with_a_killed_parent(tmp_path):
+    # Both are in the middle of cells that take longer than the test waits.
+    script = write_mean(tmp_path, before=(
+        "import os, pathlib, time; pathlib.Path(f'pid-{os.getpid()}').touch(); "
+        "time.sleep(30 if a == 1.0 else 0)"
+    ))  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "theorylab", "run", str(script), "--workers", "2"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.time() + 60
+    while len(found := list(tmp_path.glob("pid-*"))) < 2 and time.time() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    workers = [int(path.name.partition("-")[2]) for path in found]
+    assert len(workers) == 2
+    deadline = time.time() + 15
+    while any(map(_is_alive, workers)) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not any(map(_is_alive, workers))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -307,3 +375,71 @@ def test_a_wrong_dask_address_is_one_sentence(tmp_path, address, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# Scripts that misbehave -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["claim.main()", "from theorylab.validation import main; main()"])
+def test_a_script_without_guard_runs_in_workers_and_under_the_command(tmp_path, ending):
+    script = write_mean(tmp_path)
+    text = script.read_text()
+    script.write_text(text[: text.index("if __name__")] + ending + "\n")
+    for command in ([str(script)], ["-m", "theorylab", "run", str(script)]):
+        done = subprocess.run(
+            [sys.executable, *command, "--workers", "2", "--json"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["verdict"] == "CONFIRMED"
+        assert "Traceback" not in done.stderr
+
+
+def test_a_script_that_simulates_on_import_is_told(tmp_path):
+    script = write_mean(tmp_path)
+    script.write_text(script.read_text().replace("if __name__", "claim.run()\nif __name__"))
+    done = run_command("run", script, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "a script simulates nothing while it is imported" in done.stderr
+
+
+def test_leaving_python_in_a_script_or_a_measurement_is_an_error_of_its_own(tmp_path):
+    leaves = tmp_path / "leaves.py"
+    leaves.write_text("raise SystemExit(0)\n")
+    empty = tmp_path / "empty.py"
+    empty.write_text("")
+    quits = write_mean(tmp_path, "quits.py", before="raise SystemExit(0)", id="demo.quits")
+    good = write_mean(tmp_path)
+    for workers in ("1", "2"):
+        done = run_command(
+            "run", leaves, empty, quits, good, good, "--workers", workers, "--json", cwd=tmp_path
+        )
+        verdicts = {line["id"]: line["verdict"] for line in map(json.loads, done.stdout.splitlines())}
+        assert verdicts == {"demo.quits": "ERROR", "demo.mean": "CONFIRMED"}
+        assert done.returncode == 1
+        assert "leaves.py: SystemExit: 0" in done.stderr
+        assert "empty.py declares no claim" in done.stderr
+        assert "declared twice" not in done.stderr
+
+
+def test_two_claims_with_one_id_are_told_and_two_names_for_one_claim_are_fine(tmp_path):
+    script = write_mean(tmp_path)
+    text = script.read_text().replace("claim.main()", "from theorylab.validation import main; main()")
+    script.write_text(text.replace("if __name__", "same = claim\nif __name__"))
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    script.write_text(text.replace("if __name__", "import copy\ntwin = copy.copy(claim)\nif __name__"))
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the id 'demo.mean' is declared twice" in done.stderr
+    assert "1 of 1 claims: 1 confirmed" in done.stdout
+
+
+def test_a_prediction_that_raises_is_told_with_its_cell_and_line(tmp_path):
+    script = write_mean(tmp_path)
+    script.write_text(script.read_text().replace("return a / 2", "return 1 / (a - 2)"))
+    result = load(script).run()
+    assert str(result.errors[0]).startswith("claim at a=2.0: ZeroDivisionError: ")
+    assert "(demo_mean.py, line " in str(result.errors[0])
+    assert "in half) while predicting" in str(result.errors[0])

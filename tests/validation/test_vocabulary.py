@@ -1,5 +1,8 @@
 """The declaration: what is refused, what is derived, how a script runs by itself."""
 
+import math
+import re
+
 import numpy as np
 import pytest
 
@@ -114,6 +117,71 @@ def test_verdicts(criterion, samples, predict, verdict):
     assert (result.margin <= 1) == (verdict is Verdict.CONFIRMED)
 
 
+@pytest.mark.parametrize(
+    ("criterion", "value", "margin"),
+    [
+        (AtMost(-4.0), -5.0, 0.8),
+        (AtMost(-4.0), -3.0, 4 / 3),
+        (AtMost(-4.0), 1.0, math.inf),
+        (AtMost(0.0), -1.0, 0.0),
+        (AtMost(0.0), 1.0, math.inf),
+        (AtLeast(-1.0), -5.0, 5.0),
+        (AtLeast(-1.0), -0.5, 0.5),
+        (AtLeast(2.0), 4.0, 0.5),
+        (AtLeast(2.0), -1.0, math.inf),
+        (AtLeast(0.0), -1.0, math.inf),
+    ],
+)
+def test_the_margin_of_a_bound_of_either_sign(criterion, value, margin):
+    result = make(criterion, [value, value]).run()
+    assert result.margin == pytest.approx(margin)
+    assert (result.verdict is Verdict.CONFIRMED) == (margin <= 1)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "prediction", "message"),
+    [
+        (Within(abs=1), math.nan, "the prediction is nan"),
+        (AtMost(), np.float64("nan"), "the prediction is"),
+        (Within(abs=1), math.inf, "expected a finite number"),
+        (Within(abs=1), (2.0, 1.0), r"the prediction is \(2.0, 1.0\), expected"),
+        (Within(abs=1), 1 + 0j, "expected a number, an interval"),
+        (Within(abs=1), np.ones(3), "expected a number, an interval"),
+        (FollowsLaw(0.1), lambda: lambda x: 0.5, "distribution function of arrays"),
+    ],
+)
+def test_a_prediction_that_says_nothing_is_an_error(criterion, prediction, message):
+    predict = prediction if callable(prediction) else lambda: prediction
+    result = make(criterion, [1.0, 1.0], predict=predict).run()
+    assert result.verdict is Verdict.ERROR
+    assert re.search(message, result.errors[0].text), result.errors
+
+
+@pytest.mark.parametrize(("prediction", "interval"), [(np.array([1.0]), False), ([0.9, 1.1], True)])
+def test_predictions_may_be_arrays(prediction, interval):
+    result = make(Within(abs=0.1), [1.0, 1.0], predict=lambda: prediction).run()
+    assert result.verdict is Verdict.CONFIRMED
+    assert isinstance(result.judgement.rows[0].predicted, tuple) == interval
+
+
+def test_complex_samples_are_refused():
+    assert "returned complex numbers" in make(Exact(), [1j]).run().errors[0].text
+
+
+def test_a_rate_needs_a_positive_axis():
+    claim = make(Rate("m", slope=1.0), [1.0, 2.0], cells=grid(m=[0, 1, 2]))
+    assert "a rate needs positive values on the axis 'm', got 0" in claim.run().errors[0].text
+
+
+def test_axes_of_names_and_tuples():
+    cells = grid(shape=[(2, 2), (3, 3)], kind=["a", "b"], flag=[None, True], n=5)
+    result = make(Exact(), [0.0], cells=cells).run()
+    assert list(result.axis("shape")) == [(2, 2), (3, 3)]
+    assert list(result.axis("kind")) == ["a", "b"]
+    assert result.samples(shape=(3, 3), kind="b", flag=None).tolist() == [0.0]
+    assert grid(a=np.eye(2)).cells == grid(a=[(1.0, 0.0), (0.0, 1.0)]).cells
+
+
 def test_tightness_of_a_vacuous_bound_is_told():
     result = make(AtMost(1000.0), [1.0, 1.0]).run()
     assert result.judgement.tightness == (0.001, 0.001)
@@ -156,9 +224,13 @@ def test_missing_target_is_an_error_that_says_what_to_add():
     [
         (lambda: grid(a=[]), ValueError, "the axis 'a' is empty"),
         (lambda: grid(a=[1, 1]), ValueError, "repeats a value"),
+        (lambda: grid(a=[1, True]), ValueError, "repeats a value"),
+        (lambda: grid(a=[len]), TypeError, "may be numbers, strings"),
+        (lambda: grid(a=[{"b": 1}]), TypeError, "may be numbers, strings"),
         (lambda: grid(replicates=0), ValueError, "replicates must lie in"),
         (lambda: grid(a=[1], joint=dict(a=[2])), ValueError, "cannot be the name of an axis"),
         (lambda: grid(rng=[1]), ValueError, "cannot be the name of an axis"),
+        (lambda: grid(joint=dict(branch=[1])), ValueError, "cannot be the name of an axis"),
         (lambda: Within(), ValueError, "needs a tolerance"),
         (lambda: Within(rel=-1), ValueError, "rel must lie in"),
         (lambda: Within(rel=1, statistic="mode"), ValueError, "statistic must be one of"),
@@ -166,6 +238,7 @@ def test_missing_target_is_an_error_that_says_what_to_add():
         (lambda: FollowsLaw(0.0), ValueError, "distance must lie in"),
         (lambda: Better(by=0), ValueError, "by must lie in"),
         (lambda: Rate("m", slope=1, abs=0), ValueError, "abs must lie in"),
+        (lambda: Rate("m", slope=1, last=0), ValueError, "last must lie in"),
         (lambda: Claim("x", "s", "s", Exact(), grid()), ValueError, "id must look like"),
         (lambda: Claim("a.b", "s", "s", "Exact", grid()), TypeError, "criterion must be a Criterion"),
         (lambda: Claim("a.b", "s", "s", Exact(), [1]), TypeError, "quick must be made by grid"),
@@ -195,5 +268,9 @@ def test_results_explain_wrong_names():
         result.samples(a=3)
     with pytest.raises(KeyError, match="no axis 'b'"):
         result.axis("b")
+    with pytest.raises(KeyError, match="no a=3; the axis holds"):
+        make(Exact(), [0.0], cells=grid(a=[1, 2], b=[1])).run().curve(a=3)
+    with pytest.raises(KeyError, match="no axis 'z'"):
+        result.curve(z=3)
     with pytest.raises(KeyError, match="no branch 'other'"):
         result.branch("other")

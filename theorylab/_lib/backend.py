@@ -29,6 +29,8 @@ def _refuse(x: object) -> TypeError:
     advice = "pass numpy.asarray(x) or cupy.asarray(x)"
     if is_torch(x):
         advice = "pass x.detach().cpu().numpy(), or cupy.from_dlpack(x) for a tensor on the GPU"
+    elif hasattr(x, "toarray"):
+        advice = "pass x.toarray()"
     return TypeError(f"expected NumPy or CuPy arrays, got {kind}; {advice}")
 
 

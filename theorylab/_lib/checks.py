@@ -74,7 +74,12 @@ def as_float_array(
         For the wrong number of dimensions, or a NaN or an infinity.
     """
     require_numpy(name, x)
-    array = np.asarray(x)
+    if np.ma.is_masked(x):
+        raise ValueError(f"{name} has masked entries, expected all of them; fill or remove those")
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{name} is no array of numbers: {error}") from None
     if array.dtype == object:
         try:
             array = array.astype(np.float64)
@@ -90,20 +95,26 @@ def as_float_array(
             raise ValueError(f"{name} has shape {array.shape}, expected a {wanted} array")
     if finite:
         check_finite(array, name)
-    return np.array(array, dtype=target, order="C", copy=True if copy else None)
+    with np.errstate(over="ignore"):
+        result = np.array(array, dtype=target, order="C", copy=True if copy else None)
+    if finite and target.itemsize < array.itemsize and not _all_finite(result):
+        raise ValueError(f"{name} has numbers beyond the range of {target}; scale it, or pass a wider dtype")
+    return result
+
+
+def _all_finite(array: NDArray[Any]) -> bool:
+    # The sum is finite whenever all entries are, except on overflow: one cheap pass for the good case.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(float(array.sum(dtype=np.float64))) or bool(np.isfinite(array).all())
 
 
 def check_finite(array: NDArray[Any], name: str) -> None:
     """Raise ValueError naming the first entry (the first row of a matrix) that is NaN or infinite."""
     if array.dtype.kind != "f" or array.size == 0:
         return
-    # The sum is finite whenever all entries are, except on overflow: one cheap pass for the good case.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if math.isfinite(float(array.sum(dtype=np.float64))):
-            return
-    bad = ~np.isfinite(array)
-    if not bad.any():
+    if _all_finite(array):
         return
+    bad = ~np.isfinite(array)
     index = tuple(int(i) for i in np.argwhere(bad)[0])
     value = array[index]
     where = (

@@ -6,6 +6,7 @@ may be reordered ask for :data:`REASSOC` by name.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
@@ -19,13 +20,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: Flags under which sums vectorise while NaN and infinity are still seen.
 REASSOC: frozenset[str] = frozenset({"reassoc", "contract", "nsz"})
 
-_hinted = False
+#: Set once the hint was given; worker processes inherit it and stay silent.
+_HINTED = "THEORYLAB_HINTED"
 
 
 def _hint_uncached() -> None:
-    global _hinted
-    if not _hinted:
-        _hinted = True
+    if _HINTED not in os.environ:
+        os.environ[_HINTED] = "1"
         warnings.warn(
             "compiled kernels cannot be cached, because neither the folder of theorylab nor the user's cache "
             "folder is writable: each process compiles them anew; set NUMBA_CACHE_DIR to a writable folder",
@@ -64,7 +65,7 @@ def jit(
     Warns
     -----
     RuntimeWarning
-        Once per process, where no folder for the cache is writable.
+        Once per process and its workers, where no folder for the cache is writable.
     """
 
     def decorate(f: F) -> F:

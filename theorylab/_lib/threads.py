@@ -27,6 +27,9 @@ class ThreadLimit:
     """
 
     def __init__(self, n: int) -> None:
+        # SciPy brings a BLAS of its own, which must be loaded to be limited.
+        import scipy.linalg  # noqa: F401
+
         self.n = n
         self._limits: list[object] = []
         self._numba_before: int | None = None

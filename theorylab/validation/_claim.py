@@ -287,6 +287,8 @@ class Claim:
         samples = returned if isinstance(returned, Samples) else Samples(returned)
         criterion = self.criterion_of(branch)
         pair = (2,) if criterion.paired else ()
+        if np.iscomplexobj(samples.values):
+            raise TypeError("the measurement returned complex numbers, expected real ones")
         values = np.asarray(samples.values, dtype=np.float64)
         row = joint_size * math.prod(pair)
         if values.size == 0 or values.size % row or (pair and values.shape[-1:] != pair):
@@ -332,9 +334,11 @@ class Claim:
 
     def main(self, argv: Sequence[str] | None = None) -> None:
         """Run this claim as a script: ``--full --seed 1 --workers 8 --resume``."""
+        from ._discovery import loading
         from ._script import run_script
 
-        raise SystemExit(run_script([self], argv))
+        if not loading():
+            raise SystemExit(run_script([self], argv))
 
 
 def check_samples(values: NDArray[np.float64], infinite: bool) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._lib.checks import check_choice, check_real
+from .._lib.checks import check_choice, check_int, check_real
 from ._grid import Cell
 from ._intervals import STATISTICS, Estimate, Statistic, clopper_pearson, dkw_band, ks_distance, t_quantile
 from ._verdict import Judgement, Row, Verdict
@@ -130,6 +130,11 @@ def _over(a: float, b: float) -> float:
     return 0.0 if a <= 0 else math.inf if b <= 0 else a / b
 
 
+def _used(end: float, limit: float) -> float:
+    """Return how much of an upper limit was used: at most 1 exactly where ``end <= limit``."""
+    return limit / end if limit < 0 and end < 0 else _over(end if limit >= 0 else math.inf, limit)
+
+
 @dataclass(frozen=True)
 class Within(_Pointwise):
     """The quantity lies within ``rel * |prediction| + abs`` of the prediction.
@@ -148,9 +153,12 @@ class Within(_Pointwise):
     Notes
     -----
     A test of equivalence: "the prediction lies in the interval" would be no
-    evidence, since a wide interval contains anything. For normal samples a
-    claim that is false in some cell is confirmed, and a claim that is true in
-    all cells is refuted, each with probability at most ``level``.
+    evidence, since a wide interval contains anything. For normal samples (of
+    the logarithms, for "geomean") a claim that is false in some cell is
+    confirmed, and a claim that is true in all cells is refuted, each with
+    probability at most ``level``. Skewed samples, such as the squares of "rms",
+    reach these rates only as their number grows: take hundreds. Samples that
+    are all equal look certain; judge rare events by :class:`Holds`.
     """
 
     rel: float = 0.0
@@ -173,6 +181,8 @@ class Within(_Pointwise):
     def allowed(self, prediction: Any) -> tuple[float, float]:
         """Return the ends of the region in which the estimate must lie."""
         low, high = prediction if isinstance(prediction, tuple) else (prediction, prediction)
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError(f"the prediction is {prediction}, expected a finite number or (low, high)")
         return low - self.rel * abs(low) - self.abs, high + self.rel * abs(high) + self.abs
 
     def row(self, cell: Cell, samples: Floats, prediction: Any, level: float, cells: int) -> Row:
@@ -214,16 +224,10 @@ class _Bound(_Pointwise):
         shown, strict = self.summarise(samples, level), self.summarise(samples, level / cells)
         if sign > 0:
             confirmed, refuted = shown.high <= limit, strict.low > limit
-            margin = _over(shown.high, limit)
+            margin = _used(shown.high, limit)
         else:
             confirmed, refuted = shown.low >= limit, strict.high < limit
-            margin = (
-                _over(limit, shown.low)
-                if shown.low > 0
-                else float(not confirmed) * math.inf
-                if limit > 0
-                else 0.0
-            )
+            margin = _used(-shown.low, -limit)
         return Row(
             cell, bound, shown.value, shown.low, shown.high, _decide(confirmed, refuted), margin,
             tightness=shown.value / bound if bound else None,
@@ -391,9 +395,9 @@ class FollowsLaw(_Pointwise):
         The largest Kolmogorov distance that still counts as following.
     law : {"uniform"}, callable or distribution, optional
         The law where the claim has no ``@predict``: a distribution function,
-        an object with ``cdf`` (and ``pmf`` for discrete laws, such as
-        ``scipy.stats.randint(0, L + 1)`` for rank uniformity), or "uniform"
-        on [0, 1] for p-values.
+        an object with ``cdf``, or "uniform" on [0, 1] for p-values. The law
+        may have atoms, such as ``scipy.stats.randint(0, L + 1)`` for rank
+        uniformity.
 
     Notes
     -----
@@ -500,7 +504,7 @@ class Rate(Criterion):
         The axis that grows. There is one slope for each combination of the others.
     slope : float, optional
         The predicted exponent; without it the claim's ``@predict`` gives it,
-        called with the other axes.
+        called with the cell at the first point of `axis`.
     abs : float
         Tolerance of the slope.
     last : int, optional
@@ -528,6 +532,8 @@ class Rate(Criterion):
 
     def __post_init__(self) -> None:
         check_real(self.abs, "abs", low=0, open_low=True)
+        if self.last is not None:
+            check_int(self.last, "last", low=2)
         _check_statistic(self.statistic)
 
     @property
@@ -553,7 +559,12 @@ class Rate(Criterion):
             chosen = members if self.last is None else members[-self.last :]
             if len(chosen) < 2:
                 raise ValueError("a rate needs at least two points")
-            x = np.log(np.array([float(points.cells[k][self.axis]) for k in chosen]))
+            along = np.array([float(points.cells[k][self.axis]) for k in chosen])
+            if not np.all(along > 0):
+                raise ValueError(
+                    f"a rate needs positive values on the axis {self.axis!r}, got {along.min():g}"
+                )
+            x = np.log(along)
             samples = [points.samples[k] for k in chosen]
             fit = _joint_slope if self.axis in points.joint else _slope
             value, error, df = fit(x, samples, STATISTICS[self.statistic])

@@ -14,8 +14,13 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _NOT_SCIENCE = {"validation", "cli", "testing", "_validations"}
 
 
-def _imports(path: Path) -> Iterator[str]:
-    """Yield the dotted names that a file imports, relative ones resolved inside theorylab."""
+@functools.lru_cache(maxsize=4096)
+def _imports(path: Path, modified: int) -> tuple[str, ...]:
+    """Return the dotted names that a version of a file imports, relative ones resolved inside theorylab."""
+    return tuple(_names(path))
+
+
+def _names(path: Path) -> Iterator[str]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
@@ -41,7 +46,7 @@ def _subpackage_files(name: str) -> tuple[Path, ...]:
 
 
 def _dependencies(script: Path) -> set[Path]:
-    """Return the script, the modules beside it that it imports, and the files of the solvers it imports."""
+    """Return the script, with the modules beside it and the files of the solvers that it imports."""
     found: set[Path] = set()
     todo = [script, *_subpackage_files("_lib")]
     while todo:
@@ -49,16 +54,17 @@ def _dependencies(script: Path) -> set[Path]:
         if path in found:
             continue
         found.add(path)
-        for name in _imports(path):
+        for name in _imports(path, path.stat().st_mtime_ns):
             first, _, rest = name.partition(".")
             if first == "theorylab":
                 subpackage = rest.split(".")[0]
                 if subpackage and subpackage not in _NOT_SCIENCE:
                     todo.extend(_subpackage_files(subpackage))
             elif not path.is_relative_to(_PACKAGE):
-                sibling = path.parent / f"{first}.py"
-                if sibling.is_file():
-                    todo.append(sibling)
+                for folder in {path.parent, script.parent}:
+                    todo.extend(sibling for sibling in [folder / f"{first}.py"] if sibling.is_file())
+                    if (folder / first / "__init__.py").is_file():
+                        todo.extend((folder / first).rglob("*.py"))
     return found
 
 

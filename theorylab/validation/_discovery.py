@@ -14,7 +14,18 @@ from types import ModuleType
 
 from ._claim import Claim
 
-__all__ = ["Collection", "LoadError", "builtin_scripts", "claims_of", "collect", "load_script", "select"]
+__all__ = [
+    "Collection",
+    "LoadError",
+    "builtin_scripts",
+    "claims_of",
+    "collect",
+    "enter",
+    "load_script",
+    "loading",
+    "repeated",
+    "select",
+]
 
 
 class LoadError(RuntimeError):
@@ -31,6 +42,16 @@ class Collection:
 
 _lock = threading.RLock()
 _loaded: dict[Path, tuple[int, ModuleType]] = {}
+_depth = 0
+#: The folders of loaded scripts, the one whose modules win now, and modules of others that gave way to them.
+_folders: set[Path] = set()
+_home: Path | None = None
+_away: dict[Path | None, dict[str, ModuleType]] = {}
+
+
+def loading() -> bool:
+    """Tell whether a script is being imported for its claims, so that it must not run them now."""
+    return _depth > 0
 
 
 def load_script(path: Path) -> ModuleType:
@@ -44,48 +65,82 @@ def load_script(path: Path) -> ModuleType:
 
 
 def _load(path: Path) -> ModuleType:
+    global _depth
     stamp = path.stat().st_mtime_ns
     if path in _loaded and _loaded[path][0] == stamp:
         return _loaded[path][1]
-    _prefer_siblings(path.parent)
+    _folders.add(path.parent)
+    enter(path)
     name = f"theorylab_script_{hashlib.sha256(str(path).encode()).hexdigest()[:10]}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path} is not a Python script")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _depth += 1
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise LoadError(f"cannot load {path}: {type(error).__name__}: {error}") from error
+    finally:
+        _depth -= 1
     _loaded[path] = (stamp, module)
     return module
 
 
-def _prefer_siblings(folder: Path) -> None:
-    """Let helper modules in `folder` win over equally named ones of another folder of scripts."""
-    for sibling in folder.glob("*.py"):
-        known = sys.modules.get(sibling.stem)
-        origin = getattr(known, "__file__", None)
-        if origin and Path(origin).resolve().parent != folder and sibling.stem.startswith("_"):
-            del sys.modules[sibling.stem]
-    if str(folder) in sys.path:
-        sys.path.remove(str(folder))
-    sys.path.insert(0, str(folder))
+def enter(script: Path | None) -> None:
+    """Let modules beside a loaded script win over equally named ones beside other scripts.
+
+    It is called before each piece of a script runs, since functions may import
+    when they are called.
+    """
+    global _home
+    if script is None or script.parent not in _folders or script.parent == _home:
+        return
+    with _lock:
+        _home = folder = script.parent
+        if str(folder) in sys.path:
+            sys.path.remove(str(folder))
+        sys.path.insert(0, str(folder))
+        for name in _modules_beside(folder):
+            other = _folder_of(sys.modules.get(name))
+            if other not in (None, folder) and (other in _folders or name.startswith("_")):
+                family = [n for n in sys.modules if n == name or n.startswith(name + ".")]
+                _away.setdefault(other, {}).update({n: sys.modules.pop(n) for n in family})
+        sys.modules.update(_away.pop(folder, {}))
+
+
+def _modules_beside(folder: Path) -> set[str]:
+    packages = {path.parent.name for path in folder.glob("*/__init__.py")}
+    return {path.stem for path in folder.glob("*.py")} | packages - {"theorylab"}
+
+
+def _folder_of(module: ModuleType | None) -> Path | None:
+    """Return the folder in which a module or a package was found."""
+    origin = getattr(module, "__file__", None)
+    if origin is None:
+        return None
+    file = Path(origin).resolve()
+    return file.parent.parent if file.name == "__init__.py" else file.parent
 
 
 def claims_of(module: ModuleType) -> list[Claim]:
     """Return the claims that stand at the module level of a script, in their order."""
+    script = Path(str(module.__file__)).resolve()
     found: list[Claim] = []
     for value in vars(module).values():
-        if (
-            isinstance(value, Claim)
-            and value not in found
-            and value.script == Path(str(module.__file__)).resolve()
-        ):
-            found.append(value)
+        if isinstance(value, Claim) and value not in found:
+            if value.script is not None and _is_helper_of(value.script, script):
+                value.script = script  # a function beside the script made it; workers load the script
+            if value.script == script:
+                found.append(value)
     return found
+
+
+def _is_helper_of(module: Path, script: Path) -> bool:
+    """Tell whether a file is a helper module beside the script, which declares no claims of its own."""
+    return module.parent == script.parent and module != script and module.name.startswith("_")
 
 
 def builtin_scripts() -> list[Path]:
@@ -105,18 +160,29 @@ def collect(scripts: Iterable[Path]) -> Collection:
     """Load scripts and gather their claims; a broken script does not stop the others."""
     claims: list[Claim] = []
     broken: list[str] = []
-    for script in scripts:
+    for script in dict.fromkeys(script.resolve() for script in scripts):
         try:
-            claims.extend(claims_of(load_script(script)))
+            found = claims_of(load_script(script))
         except (LoadError, OSError) as error:
             broken.append(str(error))
+            continue
+        if not found:
+            broken.append(f"{script} declares no claim at its module level")
+        claims.extend(found)
     by_id: dict[str, Claim] = {}
     for claim in claims:
-        if claim.id in by_id:
-            other = by_id[claim.id].script
-            broken.append(f"the id {claim.id!r} is declared twice, in {other} and {claim.script}; rename one")
         by_id.setdefault(claim.id, claim)
-    return Collection(list(by_id.values()), broken)
+    return Collection(list(by_id.values()), [*broken, *repeated(claims)])
+
+
+def repeated(claims: Iterable[Claim]) -> list[str]:
+    """Return one sentence for each claim whose id was taken before it."""
+    first: dict[str, Claim] = {}
+    return [
+        f"the id {claim.id!r} is declared twice, in {first[claim.id].script} and {claim.script}; rename one"
+        for claim in claims
+        if first.setdefault(claim.id, claim) is not claim
+    ]
 
 
 def select(claims: Sequence[Claim], patterns: Sequence[str]) -> list[Claim]:

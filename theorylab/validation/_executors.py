@@ -8,12 +8,15 @@ results, and parallelism over cells scales better anyway.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
+import os
 import signal
 import socket
+import sys
+import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +25,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,7 +33,8 @@ import numpy as np
 from .._lib.rng import seed_of
 from .._lib.threads import ThreadLimit
 from ._claim import Claim
-from ._discovery import claims_of, load_script
+from ._discovery import claims_of, enter, load_script
+from ._result import explain
 from ._store import CellResult
 
 __all__ = ["Outcome", "Task", "in_process", "in_processes", "on_dask"]
@@ -57,27 +62,19 @@ class Outcome:
     error: str = ""
 
 
-def _explain(error: BaseException, script: Path | None) -> str:
-    """Return the exception's text and the line of the script where it arose."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if script and Path(f.filename) == script]
-    if frames:
-        text += f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})"
-    return text
-
-
 def execute(claim: Claim, task: Task, limit: ThreadLimit) -> Outcome:
     """Compute one cell with its own random stream; an exception becomes the outcome's text."""
     grid = claim.grid(task.scale, task.branch)
     cell = grid.cells[task.cell]
     address = (claim.id, task.branch, repr(sorted(cell.items())), task.replicate)
     rng = np.random.default_rng(seed_of(task.seed, *address))
+    enter(task.script)
     limit.refresh()
     start = time.perf_counter()
     try:
         samples = claim.simulate(task.branch, cell, grid.joint_size, rng)
-    except Exception as error:
-        return Outcome(task, None, _explain(error, task.script))
+    except (Exception, SystemExit) as error:
+        return Outcome(task, None, explain(error, task.script))
     return Outcome(task, CellResult(samples.values, samples.extras, time.perf_counter() - start))
 
 
@@ -100,6 +97,15 @@ _worker_limit: ThreadLimit | None = None
 def _start_worker() -> None:
     # The parent alone answers Ctrl-C; it then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End this process with its parent, whose killing the idle workers of a pool would not notice."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def execute_elsewhere(task: Task) -> Outcome:
@@ -110,17 +116,35 @@ def execute_elsewhere(task: Task) -> Outcome:
     if _worker_limit is None:
         _worker_limit = ThreadLimit(1)
     try:
-        claims = {claim.id: claim for claim in claims_of(load_script(task.script))}
-        claim = claims[task.claim]
+        named = [claim for claim in claims_of(load_script(task.script)) if claim.id == task.claim]
+        if not named:
+            raise LookupError(
+                f"{task.script} has no claim {task.claim!r} at its module level, where workers look for it"
+            )
     except Exception as error:
-        return Outcome(task, None, _explain(error, task.script))
-    return execute(claim, task, _worker_limit)
+        return Outcome(task, None, explain(error, task.script))
+    return execute(named[0], task, _worker_limit)
 
 
 def _context() -> BaseContext:
     # Never fork: a fork after a parallel region of OpenMP kills the child.
     methods = multiprocessing.get_all_start_methods()
     return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not import the main script anew.
+
+    They load scripts by themselves, and a script may lack the guard
+    ``if __name__ == "__main__"``.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _alone_target(task: Task, pipe: Connection) -> None:
@@ -132,7 +156,8 @@ def _alone(task: Task, context: BaseContext) -> Outcome:
     """Compute one task in a process of its own, so that its death is its own as well."""
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_alone_target, args=(task, send), daemon=True)  # type: ignore[attr-defined]
-    process.start()
+    with _without_main():
+        process.start()
     send.close()
     try:
         outcome: Outcome = receive.recv()
@@ -177,7 +202,8 @@ def in_processes(tasks: Iterable[Task], workers: int) -> Iterator[Outcome]:
 
 
 def _submit(pool: ProcessPoolExecutor, task: Task) -> Future[Outcome]:
-    return pool.submit(execute_elsewhere, task)
+    with _without_main():
+        return pool.submit(execute_elsewhere, task)
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:
@@ -210,7 +236,7 @@ def _drain(
             except BrokenProcessPool:
                 suspects.append(task)
             except Exception as error:  # the outcome could not be sent, say
-                yield Outcome(task, None, _explain(error, task.script))
+                yield Outcome(task, None, explain(error, task.script))
             else:
                 yield outcome
         if suspects:
@@ -272,32 +298,31 @@ def _dask_window(client: Any, queue: Iterator[Task], window: int, suspects: list
             flying[client.submit(execute_elsewhere, task, pure=False)] = task
         if not flying:
             return
-        for future in _finished(client, list(flying)):
+        done = _finished(client, list(flying))
+        if not done:
+            for task in [*flying.values(), *queue]:
+                yield Outcome(task, None, f"the dask cluster has had no worker for {_PATIENCE} seconds")
+            return
+        for future in done:
             task = flying.pop(future)
             try:
                 outcome = future.result(timeout=_PATIENCE)
             except KilledWorker:
                 suspects.append(task)
             except Exception as error:  # raised by the transport, not by the claim
-                yield Outcome(task, None, _explain(error, task.script))
+                yield Outcome(task, None, explain(error, task.script))
             else:
                 yield outcome
 
 
 #: Seconds without any worker after which a cluster counts as gone.
-_PATIENCE = 120
+_PATIENCE = 60
 #: Seconds between two looks at the states of the futures, which are kept locally.
 _POLL = 0.01
 
 
 def _finished(client: Any, futures: list[Any]) -> list[Any]:
-    """Wait for some future to end, and return those that have.
-
-    Raises
-    ------
-    OSError
-        Where the cluster has lost all its workers for good.
-    """
+    """Wait for some future to end, and return those that have; none where all workers are gone for good."""
     last_worker = next_look = time.monotonic()
     while True:
         # A result whose worker died is "lost" until it is computed again: it is not done.
@@ -311,4 +336,4 @@ def _finished(client: Any, futures: list[Any]) -> list[Any]:
             if client.nthreads():
                 last_worker = now
         if now > last_worker + _PATIENCE:
-            raise OSError(f"the dask cluster has had no worker for {_PATIENCE} seconds")
+            return []

@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from ._discovery import enter
 from ._result import Result
 from ._store import write_whole
 
@@ -48,6 +49,7 @@ def draw(result: Result, folder: Path) -> Path | None:
     import matplotlib.style
     from matplotlib.figure import Figure
 
+    enter(claim.script)
     with mpl.rc_context():
         mpl.style.use(str(_STYLE))
         figure = Figure(layout="constrained")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,34 @@ Axes = tuple[tuple[str, tuple[Any, ...]], ...]
 
 
 def _plain(value: Any) -> Any:
-    """Turn NumPy scalars into Python's own, so that an address reads the same everywhere."""
-    return value.item() if isinstance(value, np.generic) else value
+    """Turn NumPy's values and lists into Python's own, so that an address reads the same everywhere."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _has_address(value: Any) -> bool:
+    """Tell whether a value reads the same in every process, so that a seed can derive from it."""
+    if isinstance(value, tuple):
+        return all(map(_has_address, value))
+    return value is None or isinstance(value, (bool, int, float, complex, str, Fraction))
 
 
 def _axes(axes: Mapping[str, Iterable[Any]]) -> Axes:
     out = []
     for name, values in axes.items():
-        points = tuple(_plain(v) for v in values) if not isinstance(values, str) else (values,)
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            values = (values,)
+        points = tuple(map(_plain, values))
         if not points:
             raise ValueError(f"the axis {name!r} is empty; give it at least one value")
-        if len(set(map(repr, points))) < len(points):
+        for point in points:
+            if not _has_address(point):
+                raise TypeError(
+                    f"the axis {name!r} holds {point!r} of type {type(point).__name__}; its values may "
+                    "be numbers, strings, booleans, None, or tuples of these: pass a name and look it up"
+                )
+        if any(a == b for a, b in itertools.combinations(points, 2)):
             raise ValueError(f"the axis {name!r} repeats a value: {points}; use replicates= to repeat a cell")
         out.append((name, points))
     return tuple(out)
@@ -109,6 +127,7 @@ def grid(
     inner = _axes(joint or {})
     outer = _axes(axes)
     both = {name for name, _ in inner} & {name for name, _ in outer}
-    if both or "rng" in axes:
-        raise ValueError(f"{sorted(both) or ['rng']} cannot be the name of an axis here; choose another name")
+    taken = both | ({"rng", "branch"} & {name for name, _ in inner + outer})
+    if taken:
+        raise ValueError(f"{sorted(taken)} cannot be the name of an axis here; choose another name")
     return Grid(outer, inner, int(replicates))

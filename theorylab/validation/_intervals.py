@@ -41,12 +41,14 @@ class Statistic:
     """A mean under a monotone transformation, with Student's interval mapped back.
 
     The interval is exact for normal samples of the transformed quantity and
-    asymptotically right otherwise.
+    asymptotically right otherwise. Where `logarithmic`, it is symmetric on the
+    logarithmic scale of the estimate.
     """
 
     forward: Callable[[Floats], Floats]
     inverse: Callable[[float], float]
     log_slope: Callable[[float], float]
+    logarithmic: bool = False
 
     def moments(self, samples: Floats) -> tuple[float, float, int]:
         """Return the mean of the transformed samples, its standard error, and their number."""
@@ -59,6 +61,10 @@ class Statistic:
         """Return the estimate with its two-sided interval of confidence ``1 - level``."""
         mean, error, n = self.moments(samples)
         half = t_quantile(level, n - 1) * error if error > 0 else 0.0
+        if self.logarithmic and mean > 0:
+            # Squares are skewed; their mean is less so on the logarithmic scale.
+            value, ratio = self.inverse(mean), math.exp(min(half * self.log_slope(mean), 700.0))
+            return Estimate(value, value / ratio, value * ratio)
         return Estimate(self.inverse(mean), self.inverse(mean - half), self.inverse(mean + half))
 
     def log_estimate(self, samples: Floats) -> tuple[float, float, int]:
@@ -78,7 +84,7 @@ def _positive_log(samples: Floats) -> Floats:
 
 STATISTICS = {
     "mean": Statistic(lambda x: x, lambda m: m, lambda m: 1 / abs(m)),
-    "rms": Statistic(np.square, lambda m: math.sqrt(max(m, 0.0)), lambda m: 0.5 / m),
+    "rms": Statistic(np.square, lambda m: math.sqrt(max(m, 0.0)), lambda m: 0.5 / m, logarithmic=True),
     "geomean": Statistic(_positive_log, lambda m: math.exp(min(m, 709.0)), lambda m: 1.0),
 }
 
@@ -102,14 +108,16 @@ def ks_distance(samples: Floats, law: Any) -> float:
     ----------
     samples : ndarray, shape (n,)
     law : callable or object with ``cdf``
-        Where it has ``pmf`` too, the distribution function jumps by it.
+        The distribution function, right-continuous; it may jump.
     """
     x = np.sort(samples)
     n = x.size
     cdf = getattr(law, "cdf", law)
     right = np.asarray(cdf(x), dtype=np.float64)
-    pmf = getattr(law, "pmf", None)
-    left = right - np.asarray(pmf(x), dtype=np.float64) if pmf is not None else right
+    # The limit from the left: smaller by the mass of an atom, the same without one.
+    left = np.asarray(cdf(np.nextafter(x, -np.inf)), dtype=np.float64)
+    if right.shape != x.shape or not np.isfinite(left + right).all():
+        raise ValueError("a law needs a distribution function of arrays, with values in [0, 1]")
     above = np.searchsorted(x, x, side="right") / n - right
     below = left - np.searchsorted(x, x, side="left") / n
     return float(max(above.max(), below.max()))

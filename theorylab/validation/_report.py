@@ -15,6 +15,7 @@ from typing import Any
 
 from ._claim import Claim
 from ._criteria import Exact
+from ._digest import source_digest
 from ._present import format_cell, format_number, format_percent, format_predicted
 from ._result import Result
 from ._store import read_json, write_whole
@@ -26,6 +27,7 @@ _BLOCK = re.compile(
     r"<!-- claims:(?P<system>[a-z0-9_]+) -->\n(?P<body>.*?)<!-- /claims:(?P=system) -->", re.DOTALL
 )
 _NUMBER = re.compile(r"(?P<value>\S+) \[(?P<low>\S+), (?P<high>\S+)\](?: at (?P<cell>.+))?")
+_DIGITS = re.compile(r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?)")
 _HEADER = "| claim | source | theirs | predicted | measured | controls | verdict | margin |"
 
 
@@ -73,19 +75,24 @@ def summary(result: Result) -> dict[str, Any]:
 
 
 def _load(claims: Sequence[Claim], store: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return the newest stored verdicts and the ids of claims that have none."""
+    """Return the newest stored verdicts, and a sentence for each claim that has none of the present code."""
     found, missing = {}, []
     for claim in claims:
         stored = read_json(store / claim.id / "latest.json")
         if stored is None:
-            missing.append(claim.id)
+            missing.append(f"no stored result for {claim.id}; run `theorylab run {claim.id}` first")
+        elif stored.get("source_digest") != source_digest(claim.script):
+            missing.append(
+                f"the stored result of {claim.id} is of other code; run `theorylab run {claim.id}` again"
+            )
         else:
             found[claim.id] = stored
     return found, missing
 
 
 def _text(s: str) -> str:
-    return s.replace("|", "\\|").replace("\n", " ")
+    """Return a text that fits into a cell of a Markdown table."""
+    return " ".join(s.split()).replace("|", "\\|")
 
 
 def _measured(claim: Claim, stored: Mapping[str, Any]) -> tuple[str, str]:
@@ -97,10 +104,8 @@ def _measured(claim: Claim, stored: Mapping[str, Any]) -> tuple[str, str]:
         return row["predicted"], "depends on the machine"
     if isinstance(claim.criterion, Exact):
         # The digits of a rounding error differ between processors; that it is small does not.
-        within = "within" if row["verdict"] == "CONFIRMED" else "beyond"
-        return row[
-            "predicted"
-        ], f"all cells {within} the tolerance" if within == "within" else "beyond the tolerance"
+        inside = row["verdict"] == "CONFIRMED"
+        return row["predicted"], "all cells within the tolerance" if inside else "beyond the tolerance"
     numbers = [format_number(math.nan if row[k] is None else row[k]) for k in ("estimate", "low", "high")]
     where = f" at {row['cell']}" if row["cell"] else ""
     return row["predicted"], f"{numbers[0]} [{numbers[1]}, {numbers[2]}]{where}"
@@ -164,11 +169,13 @@ def write_report(claims: Sequence[Claim], store: Path, target: Path, figures: st
     """
     stored, missing = _load(claims, store)
     if missing:
-        return [f"no stored result for {claim}; run `theorylab run {claim}` first" for claim in missing]
+        return missing
     text = target.read_text(encoding="utf-8") if target.exists() else "# What holds, paper by paper\n"
     for system, members in _by_system(claims).items():
         new = f"<!-- claims:{system} -->\n{block(system, members, stored, figures)}<!-- /claims:{system} -->"
-        if f"<!-- claims:{system} -->" not in text:
+        if not any(m["system"] == system for m in _BLOCK.finditer(text)):
+            if f"<!-- claims:{system} -->" in text:
+                return [f"{target} lacks the line <!-- /claims:{system} --> that ends the block of {system}"]
             text += f"\n## {system}\n\n{new}\n"
         else:
             text = _BLOCK.sub(lambda m, s=system, n=new: n if m["system"] == s else m[0], text)  # type: ignore[misc]
@@ -191,19 +198,44 @@ def _parse(body: str) -> dict[str, list[str]]:
     return rows
 
 
+def _row_of(cell: str | None, stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the stored row of a cell as the report prints it."""
+    return next((row for row in stored["rows"] if _text(row["cell"]) == (cell or "")), None)
+
+
+def _same_but_last_digits(old: str, new: str) -> bool:
+    """Compare two texts whose numbers carry four digits, of which processors may round the last."""
+    a, b = (_DIGITS.split(text) for text in (old, new))
+    return len(a) == len(b) and all(
+        x == y if k % 2 == 0 else math.isclose(float(x), float(y), rel_tol=1e-3)
+        for k, (x, y) in enumerate(zip(a, b))
+    )
+
+
+def _prediction_drift(predicted: str, measured: str, claim: Claim, stored: Mapping[str, Any]) -> str:
+    """Compare a printed prediction and tolerance with the stored one of the cell that the report shows."""
+    match = _NUMBER.fullmatch(measured)
+    # The cell of an exact claim is not printed: any of them will do.
+    rows = [_row_of(match["cell"], stored)] if match else stored["rows"]
+    new = [_text(row["predicted"]) for row in rows if row is not None]
+    if claim.volatile or not new or any(_same_but_last_digits(predicted, text) for text in new):
+        return ""
+    return f"the prediction reads {predicted!r} in the report and {new[0]!r} in the results"
+
+
 def _number_drift(old: str, claim: Claim, stored: Mapping[str, Any]) -> str:
     """Compare a printed measurement with the stored one: the intervals must overlap."""
     match = _NUMBER.fullmatch(old)
     if match is None:
         new = _text(_measured(claim, stored)[1])
         return "" if old == new else f"the report says {old!r}, the results say {new!r}"
-    row = next((r for r in stored["rows"] if r["cell"] == (match["cell"] or "")), None)
+    row = _row_of(match["cell"], stored)
     if row is None:
         return f"the cell {match['cell']!r} is no longer measured"
     low, high = float(match["low"]), float(match["high"])
     new_low, new_high = (math.nan if row[k] is None else row[k] for k in ("low", "high"))
     # Printed numbers carry four digits.
-    slack = 1e-3 * max(abs(low), abs(high))
+    slack = 1e-3 * max((abs(x) for x in (low, high) if math.isfinite(x)), default=0.0)
     if new_low > high + slack or new_high < low - slack:
         return f"the report says [{low:g}, {high:g}], the results say [{new_low:.4g}, {new_high:.4g}]"
     return ""
@@ -212,12 +244,12 @@ def _number_drift(old: str, claim: Claim, stored: Mapping[str, Any]) -> str:
 def check_report(claims: Sequence[Claim], store: Path, target: Path, figures: str = "figures") -> list[str]:
     """Compare the report with the stored results; one sentence for each drift.
 
-    Claims, sources, controls, verdicts, scale and seed must be the same.
-    Measured numbers must agree within their intervals, since last digits
+    Claims, sources, predictions with their tolerances, controls, verdicts,
+    scale and seed must be the same. Measured numbers must agree within their intervals, since last digits
     differ between processors.
     """
     stored, missing = _load(claims, store)
-    drift = [f"no stored result for {claim}; run `theorylab run {claim}` first" for claim in missing]
+    drift = list(missing)
     if not target.exists():
         return [*drift, f"{target} does not exist; write it with `theorylab report`"]
     blocks = {m["system"]: m["body"] for m in _BLOCK.finditer(target.read_text(encoding="utf-8"))}
@@ -248,6 +280,8 @@ def check_report(claims: Sequence[Claim], store: Path, target: Path, figures: st
 
 
 def _row_drift(old: list[str], claim: Claim, stored: Mapping[str, Any]) -> list[str]:
+    if len(old) != _HEADER.count("|") - 1:
+        return [f"its row has {len(old)} columns; run `theorylab report`"]
     new = [c.strip() for c in _columns(claim, stored)]
     labels = ("statement", "source", "paper's number", "", "", "controls", "verdict", "")
     drift = [
@@ -256,9 +290,8 @@ def _row_drift(old: list[str], claim: Claim, stored: Mapping[str, Any]) -> list[
         if label and a != b
     ]
     # The prediction belongs to the cell that the report shows, which need not be the worst one today.
-    if number := _number_drift(old[4], claim, stored):
-        drift.append(number)
-    return drift
+    found = (_prediction_drift(old[3], old[4], claim, stored), _number_drift(old[4], claim, stored))
+    return drift + [sentence for sentence in found if sentence]
 
 
 def _frame_drift(system: str, old: str, new: str) -> list[str]:

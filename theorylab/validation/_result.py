@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +16,37 @@ from numpy.typing import NDArray
 
 from ._claim import CLAIM, Claim
 from ._criteria import Criterion, Points
+from ._discovery import enter
 from ._grid import Cell, Grid
 from ._store import CellResult
 from ._verdict import Judgement, Verdict
 
-__all__ = ["BranchResult", "CellError", "Result"]
+__all__ = ["BranchResult", "CellError", "Result", "explain"]
 
 Floats = NDArray[np.float64]
+
+
+def explain(error: BaseException, script: Path | None) -> str:
+    """Return the exception's text and the line of the script where it arose."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if script and Path(f.filename) == script]
+    if frames:
+        text += f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})"
+    return text
+
+
+def check_prediction(prediction: Any) -> Any:
+    """Return a prediction as None, a float, an interval ``(low, high)`` or a law; refuse NaN and the rest."""
+    if prediction is None or isinstance(prediction, str) or callable(prediction):
+        return prediction
+    if hasattr(prediction, "cdf"):
+        return prediction
+    numbers = np.asarray(prediction)
+    if numbers.dtype.kind not in "fiub" or (numbers.size != 1 and numbers.shape != (2,)):
+        raise TypeError(f"expected a number, an interval (low, high) or a law, got {prediction!r}")
+    if np.isnan(numbers).any():
+        raise ValueError(f"the prediction is {prediction!r}")
+    return tuple(map(float, numbers)) if numbers.shape == (2,) else float(numbers.item())
 
 
 @dataclass(frozen=True)
@@ -34,9 +59,10 @@ class CellError:
     text: str
 
     def __str__(self) -> str:
-        where = ", ".join(f"{axis}={value}" for axis, value in self.cell.items()) or "the only cell"
-        replicate = "" if self.replicate is None else f", replicate {self.replicate}"
-        return f"{self.branch} at {where}{replicate}: {self.text}"
+        where = ", ".join(f"{axis}={value}" for axis, value in self.cell.items())
+        if self.replicate is not None:
+            where = f"{where or 'the only cell'}, replicate {self.replicate}"
+        return f"{self.branch}{' at ' * bool(where)}{where}: {self.text}"
 
 
 class BranchResult:
@@ -53,10 +79,16 @@ class BranchResult:
         self._predictions: list[Any] = []
         self.judgement: Judgement | None = None
 
-    def judge(self, claim: Claim) -> None:
-        """Predict and judge; exceptions are the caller's."""
+    def predict(self, claim: Claim) -> Iterator[Cell]:
+        """Predict cell after cell, each yielded before; exceptions are the caller's."""
+        enter(claim.script)
+        for cell in self.grid.points:
+            yield cell
+            self._predictions.append(check_prediction(claim.prediction(cell, self.name)))
+
+    def judge(self) -> None:
+        """Judge what was predicted; exceptions are the caller's."""
         points = self.grid.points
-        self._predictions = [claim.prediction(cell, self.name) for cell in points]
         self.judgement = self._criterion.judge(
             Points(
                 points,
@@ -91,7 +123,13 @@ class BranchResult:
 
     def axis(self, name: str) -> NDArray[Any]:
         """Return the values on one axis."""
-        return np.array(self.grid.axis(name))
+        values = self.grid.axis(name)
+        if all(isinstance(value, (bool, int, float, str)) for value in values):
+            return np.array(values)
+        out = np.empty(len(values), dtype=object)
+        for k, value in enumerate(values):
+            out[k] = value
+        return out
 
     @cached_property
     def prediction(self) -> NDArray[Any]:
@@ -121,7 +159,7 @@ class BranchResult:
         """Return the pooled samples of one point of the grid."""
         return self.pooled[self._find(cell, self.grid.points)]
 
-    def extras(self, name: str, **cell: Any) -> list[NDArray[Any]]:
+    def extras(self, name: str, /, **cell: Any) -> list[NDArray[Any]]:
         """Return an extra array of one simulated cell, one for each replicate."""
         return [c.extras[name] for c in self._cells[self._find(cell, self.grid.cells)]]
 
@@ -131,7 +169,10 @@ class BranchResult:
         free = [name for name in axes if name not in fixed]
         if len(free) != 1:
             raise KeyError(f"fix all axes but one to get a curve; free are {free}")
-        index = tuple(slice(None) if n == free[0] else list(self.grid.axis(n)).index(fixed[n]) for n in axes)
+        for name, value in fixed.items():
+            if value not in self.grid.axis(name):
+                raise KeyError(f"no {name}={value!r}; the axis holds {self.grid.axis(name)}")
+        index = tuple(slice(None) if n == free[0] else self.grid.axis(n).index(fixed[n]) for n in axes)
         shown = self._shown[index]
         return self.axis(free[0]), shown[:, 0], shown[:, 1], shown[:, 2]
 
@@ -176,13 +217,16 @@ class Result:
             result = BranchResult(
                 branch, claim.grid(scale, branch), claim.criterion_of(branch), claim.level, cells[branch]
             )
+            cell: Cell = {}
+            doing = "predicting"
             try:
-                result.judge(claim)
-            except Exception as error:
-                where = error.__traceback__.tb_next if error.__traceback__ else None
-                name = where.tb_frame.f_code.co_name if where else ""
-                text = f"{type(error).__name__}: {error} (while judging{', in ' + name if name else ''})"
-                self.errors.append(CellError(branch, {}, None, text))
+                for cell in result.predict(claim):  # noqa: B007
+                    pass
+                cell, doing = {}, "judging"
+                result.judge()
+            except (Exception, SystemExit) as error:
+                text = f"{explain(error, claim.script)} while {doing}"
+                self.errors.append(CellError(branch, cell, None, text))
             else:
                 self.branches[branch] = result
         self._cells = cells
@@ -270,7 +314,7 @@ class Result:
         """Return the pooled samples of one point of the grid."""
         return self.branch(branch).samples(**cell)
 
-    def extras(self, name: str, branch: str | None = None, **cell: Any) -> list[NDArray[Any]]:
+    def extras(self, name: str, /, branch: str | None = None, **cell: Any) -> list[NDArray[Any]]:
         """Return an extra array of one simulated cell, one for each replicate."""
         return self.branch(branch).extras(name, **cell)
 

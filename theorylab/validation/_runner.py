@@ -11,6 +11,7 @@ from typing import Any
 from .._lib.checks import check_choice, check_int
 from ._claim import Claim
 from ._digest import source_digest
+from ._discovery import loading, repeated
 from ._executors import Outcome, Task, in_process, in_processes, on_dask
 from ._grid import Cell
 from ._result import CellError, Result
@@ -122,7 +123,18 @@ def stream_results(
     ------
     StoreError
         Where `store` cannot be written.
+    ValueError
+        Where two claims share an id.
+    RuntimeError
+        Where a script runs its claims while it is imported for them.
     """
+    if loading():
+        raise RuntimeError(
+            "a script simulates nothing while it is imported; run its claims under "
+            '`if __name__ == "__main__":`'
+        )
+    for sentence in repeated(claims):
+        raise ValueError(sentence)
     check_choice(scale, "scale", ("quick", "full"))
     check_int(seed, "seed", low=0)
     check_int(workers, "workers", low=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 
 from .._version import __version__
 from ._claim import Claim
+from ._discovery import loading, repeated
 from ._present import format_percent, headline, table
 from ._report import summary
 from ._result import Result
@@ -22,7 +25,7 @@ from ._runner import stream_results
 from ._store import StoreError, read_json, write_json
 from ._verdict import Verdict
 
-__all__ = ["add_run_options", "main", "run_and_show", "run_script"]
+__all__ = ["add_run_options", "main", "plain_output", "run_and_show", "run_script"]
 
 _STYLES = {
     Verdict.CONFIRMED: "bold green",
@@ -35,15 +38,22 @@ _STYLES = {
 _FEW = 3
 
 
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an integer, got {text!r}") from None
+
+
 def _count(text: str) -> int:
-    number = int(text)
+    number = _integer(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
     return number
 
 
 def _seed(text: str) -> int:
-    number = int(text)
+    number = _integer(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"must not be negative, got {number}")
     return number
@@ -77,13 +87,16 @@ def run_script(claims: Sequence[Claim], argv: Sequence[str] | None = None) -> in
     """Run the claims of one script and return the exit code."""
     parser = argparse.ArgumentParser(description=claims[0].statement if len(claims) == 1 else None)
     add_run_options(parser)
-    return run_and_show(claims, parser.parse_args(argv), details=True)
+    first = list({claim.id: claim for claim in reversed(claims)}.values())[::-1]
+    with plain_output():
+        return run_and_show(first, parser.parse_args(argv), details=True, broken=repeated(claims))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run all claims that stand at the module level of the calling script, and exit.
 
-    Use it as the last line of a script with several claims::
+    Nothing happens while the script is imported for its claims only, by a
+    worker process or by ``theorylab run``. Use it as the last line of a script with several claims::
 
         if __name__ == "__main__":
             main()
@@ -91,10 +104,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     claims = [value for value in sys._getframe(1).f_globals.values() if isinstance(value, Claim)]
     if not claims:
         raise SystemExit("this script declares no claim at its module level")
-    raise SystemExit(run_script(claims, argv))
+    if not loading():
+        raise SystemExit(run_script(list(dict.fromkeys(claims)), argv))
 
 
 # Showing ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def plain_output() -> Iterator[None]:
+    """Replace letters that the output's encoding lacks, and end quietly where the reader went away."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 @contextlib.contextmanager
@@ -209,7 +238,7 @@ def _draw(result: Result, folder: Path, problems: list[str]) -> Path | None:
     """Draw the figure; a failure is a problem to report, not the end of the run."""
     try:
         return result.draw(folder)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         problems.append(f"the figure of {result.claim.id} failed: {type(error).__name__}: {error}")
         return None
 
