@@ -124,12 +124,12 @@ def fixed_point(activation: Any, w_var: float, b_var: float = 0.0, *, K0: float 
     K = check_real(K0, "K0", low=0.0)
 
     def step(x: float) -> float:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return b + w * float(act.moments(np.array([x]))[0][0])
 
     for _ in range(100):
         K = step(K)
-        if K > 1e150:
+        if not K < 1e150:
             return math.inf
         if K < 1e-150:
             return 0.0
