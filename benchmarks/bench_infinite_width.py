@@ -1,8 +1,9 @@
-"""NNGP and NTK together against neural-tangents 0.6.5 on JAX 0.4.30, one thread each.
+r"""NNGP and NTK together against neural-tangents 0.6.5 on JAX 0.4.30, one thread each.
 
 The peer does not import with current JAX; it runs in an environment of its own, as a child process:
 
-    python -m venv nt && nt/bin/pip install neural-tangents==0.6.5 jax==0.4.30 jaxlib==0.4.30 "numpy<2.1" "scipy<1.13"
+    python -m venv nt && nt/bin/pip install neural-tangents==0.6.5 jax==0.4.30 jaxlib==0.4.30 \
+        "numpy<2.1" "scipy<1.13"
     THEORYLAB_NT=nt/bin/python theorylab bench infinite_width
 
 Without `THEORYLAB_NT` only our own times are taken. `THEORYLAB_N` sets the number of points (4000).
@@ -69,7 +70,12 @@ class Peer:
             one = str(min(os.sched_getaffinity(0)))
             command = ["taskset", "-c", one, *command]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
         )
 
     def __call__(self, *case: object, save: str = "") -> None:
@@ -104,8 +110,8 @@ def run() -> None:
     bench = Benchmark("infinite_width")
     python = os.environ.get("THEORYLAB_NT", "")
     peer = Peer(python, X) if python else None
-    targets = {("relu", 10, "float64"): ">= 10x", ("relu", 10, "float32"): ">= 14x", ("erf", 10, "float64"): ">= 7x"}
-    targets |= {("erf", 10, "float32"): ">= 10x"}
+    targets = {("relu", 10, "float64"): ">= 10x", ("relu", 10, "float32"): ">= 14x"}
+    targets |= {("erf", 10, "float64"): ">= 7x", ("erf", 10, "float32"): ">= 10x"}
     small = 200
     for dtype in ("float64", "float32"):
         x = X.astype(dtype)

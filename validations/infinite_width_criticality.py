@@ -1,4 +1,7 @@
-"""At criticality depth acts by power laws, elsewhere exponentially; width n adds fluctuations of order depth / n."""
+"""At criticality depth acts by power laws, elsewhere exponentially.
+
+Width n adds fluctuations of order depth / n.
+"""
 
 import math
 
@@ -52,7 +55,8 @@ def draw_laws(ax, result):
 
 spread = Claim(
     id="infinite_width.exact-fluctuation",
-    statement="The kernel of a critical ReLU network of width n has relative variance exactly (1 + 5/n)^(l-1) - 1.",
+    statement="The kernel of a critical ReLU network of width n has relative variance exactly (1 + "
+    "5/n)^(l-1) - 1.",
     source="exact form of Roberts, Yaida, Hanin 2022, eq. (5.131), whose leading term is 5 (l - 1) / n",
     criterion=Within(rel=0.12),
     quick=grid(width=[50, 200], replicates=8, joint={"layer": [3, 5]}),

@@ -1,4 +1,7 @@
-"""What infinitely wide networks become as their depth grows: nearest neighbour, singular kernel, majority vote."""
+"""What infinitely wide networks become as their depth grows.
+
+Nearest neighbour, singular kernel, majority vote.
+"""
 
 import numpy as np
 
@@ -14,7 +17,8 @@ CASES = {
 
 limits = Claim(
     id="infinite_width.deep-limits",
-    statement="A network of depth 100 classifies as the limit named by its first two Hermite coefficients, for 90 % of points.",
+    statement="A network of depth 100 classifies as the limit named by its first two Hermite "
+    "coefficients, for 90 % of points.",
     source="Radhakrishnan, Belkin, Uhler 2023, Theorem 1",
     criterion=Holds(0.90),
     quick=grid(case=list(CASES), replicates=3),

@@ -11,7 +11,8 @@ DIGITS = load_digits().data / 16.0
 
 claim = Claim(
     id="infinite_width.near-duplicates",
-    statement="Distances between nearly equal images in the feature space of a ReLU network are exact to 2e-14 relative.",
+    statement="Distances between nearly equal images in the feature space of a ReLU network are exact to "
+    "2e-14 relative.",
     source="the arc-cosine recursion in z = (1 - rho) / 2, against the same recursion in 60 digits",
     criterion=Exact(abs=2e-14),
     quick=grid(separation=[1e-2, 1e-4, 1e-6, 1e-8], depth=[3, 30], replicates=2),

@@ -14,7 +14,8 @@ K = float(kernels.nngp(X, **NET)[0, 0])
 
 marginal = Claim(
     id="infinite_width.student-t",
-    statement="With an inverse-gamma variance of the readout the output of a wide network follows a Student-t law.",
+    statement="With an inverse-gamma variance of the readout the output of a wide network follows a "
+    "Student-t law.",
     source="Lee et al. 2022, Theorem 3.1: f ~ t with 2 alpha degrees of freedom and scale (beta / alpha) K",
     criterion=FollowsLaw(distance=0.01),
     quick=grid(width=[64], alpha=[1.0, 2.0], replicates=4),

@@ -26,7 +26,10 @@ def fit(x, y, prior="invgamma", alpha=2.0):
 
 
 def gaussian(model, z, variance=None):
-    """The Gaussian process of the same kernel with amplitude `variance`, or of maximum likelihood, ``d / n``."""
+    """The Gaussian process of the same kernel with amplitude `variance`, or of maximum likelihood.
+
+    ``d / n``.
+    """
     law = model.predict_distribution(z, observed=True)
     n = model.y_train_.size
     if variance is None:
@@ -46,7 +49,8 @@ def nll(law, y):
 
 calibration = Claim(
     id="infinite_width.calibration",
-    statement="When the scale is inverse gamma, 95 % intervals of the Student-t process cover 95 % of new observations.",
+    statement="When the scale is inverse gamma, 95 % intervals of the Student-t process cover 95 % of new "
+    "observations.",
     source="Lee et al. 2022, section 3.1",
     criterion=Within(abs=0.03, target=0.95),
     quick=grid(n=[5, 20, 60], replicates=8),
@@ -87,7 +91,8 @@ def draw_coverage(ax, result):
 
 gain = Claim(
     id="infinite_width.likelihood-gain",
-    statement="On such data the Student-t process predicts better than the Gaussian process of the prior's variance.",
+    statement="On such data the Student-t process predicts better than the Gaussian process of the "
+    "prior's variance.",
     source="Lee et al. 2022, section 5.1",
     criterion=AtLeast(0.05),
     quick=grid(n=[5, 20, 60], replicates=8),
@@ -124,8 +129,10 @@ def draw_gain(ax, result):
 
 tuned = Claim(
     id="infinite_width.tuned-amplitude",
-    statement="With 300 diabetes patients the Student-t process gains less than 0.005 nat over a Gaussian process of tuned amplitude.",
-    source="with shared noise both have the same mean, and scales that differ by O(1/n); against Lee et al. 2022, Table 1",
+    statement="With 300 diabetes patients the Student-t process gains less than 0.005 nat over a Gaussian "
+    "process of tuned amplitude.",
+    source="with shared noise both have the same mean, and scales that differ by O(1/n); against Lee et "
+    "al. 2022, Table 1",
     criterion=Exact(abs=0.005),
     quick=grid(n=[300], replicates=4),
     full=grid(n=[300], replicates=50),
@@ -174,7 +181,8 @@ def draw_tuned(ax, result):
 
 shifted = Claim(
     id="infinite_width.scale-shift",
-    statement="When the data are three times larger than assumed the Student-t process adapts and a fixed Gaussian process does not.",
+    statement="When the data are three times larger than assumed the Student-t process adapts and a fixed "
+    "Gaussian process does not.",
     source="Lee et al. 2022, section 5.1 (robustness), read as adaptation of the scale",
     criterion=AtLeast(0.5),
     quick=grid(n=[5, 30], replicates=8),

@@ -113,7 +113,8 @@ def make(name, statement, source, method, width, n, distance):
 
 readout = make(
     "trained-readout",
-    "Networks whose readout alone is trained form a Student-t ensemble whose degrees of freedom stay 2 alpha.",
+    "Networks whose readout alone is trained form a Student-t ensemble whose degrees of freedom stay 2 "
+    "alpha.",
     "Lee et al. 2022, Theorem 3.3",
     "readout",
     512,
@@ -132,7 +133,8 @@ full = make(
 
 tangent = Claim(
     id="infinite_width.tangent-rate",
-    statement="The tangent kernel of a random network approaches its limit like one over the root of the width.",
+    statement="The tangent kernel of a random network approaches its limit like one over the root of the "
+    "width.",
     source="Jacot et al. 2018, Theorem 1; rate by the central limit theorem",
     criterion=Rate(axis="width", slope=-0.5, abs=0.1),
     quick=grid(width=[64, 256, 1024, 4096], replicates=24),
@@ -170,7 +172,8 @@ def draw_tangent(ax, result):
 
 descent = Claim(
     id="infinite_width.descent",
-    statement="After gradient descent a wide network equals kernel regression, with an error like one over the root of the width.",
+    statement="After gradient descent a wide network equals kernel regression, with an error like one "
+    "over the root of the width.",
     source="Lee, Xiao et al. 2019, Theorem 2.1; same number of steps on both sides",
     criterion=Rate(axis="width", slope=-0.5, abs=0.15, statistic="geomean"),
     quick=grid(width=[64, 512, 4096], replicates=80),

@@ -34,10 +34,10 @@ FACTORIES = {
     "squared relu": (duals.rectified_monomial(2), 0.09491659974827, 0.34082164731),
 }
 CLOSED = [
-    "relu", "abs", "leaky_relu", "erf", "gelu", "sin", "cos", "sign", "step", "sigmoid_like", "normal_cdf", "gabor",
-    "linear", duals.leaky_relu(0.2), duals.abrelu(-0.3, 1.7), duals.gaussian(0.7), duals.exp(0.5, 0.3), duals.rbf(0.4),
-    duals.monomial(3), duals.rectified_monomial(2), duals.rectified_monomial(3), duals.rectified_monomial(5),
-    duals.polynomial([0.1, 0.3, -0.2, 0.5]),
+    "relu", "abs", "leaky_relu", "erf", "gelu", "sin", "cos", "sign", "step", "sigmoid_like", "normal_cdf",
+    "gabor", "linear", duals.leaky_relu(0.2), duals.abrelu(-0.3, 1.7), duals.gaussian(0.7),
+    duals.exp(0.5, 0.3), duals.rbf(0.4), duals.monomial(3), duals.rectified_monomial(2),
+    duals.rectified_monomial(3), duals.rectified_monomial(5), duals.polynomial([0.1, 0.3, -0.2, 0.5]),
 ]  # fmt: skip
 
 
@@ -97,8 +97,11 @@ def test_polynomial_dual_from_sympy():
 
 
 def test_relu_small_angle_series_from_sympy():
-    """1 - kappa = delta - (2 sqrt 2 / (3 pi)) delta^(3/2) + ..., derived symbolically; five terms at delta = 1e-6."""
-    t, d = sp.symbols("t d", positive=True)
+    """1 - kappa = delta - (2 sqrt 2 / (3 pi)) delta^(3/2) + ..., derived symbolically.
+
+    Five terms at delta = 1e-6.
+    """
+    t = sp.symbols("t", positive=True)
     gap = 1 - (sp.sin(t) + (sp.pi - t) * sp.cos(t)) / sp.pi
     in_theta = sp.series(gap, t, 0, 10).removeO()
     delta = mp.mpf(10) ** -6

@@ -59,7 +59,10 @@ def textbook(x, y, act, depth, w, b, lw=1.0, lb=0.0, width=None):
 @pytest.mark.parametrize("depth", [0, 1, 3, 6])
 @pytest.mark.parametrize("b", [0.0, 0.3])
 @pytest.mark.parametrize(
-    "act", ["relu", "abs", "leaky_relu", "erf", "sigmoid_like", "gelu", "sin", "cos", "sign", "gabor", duals.rectified_monomial(2)], ids=str
+    "act",
+    ["relu", "abs", "leaky_relu", "erf", "sigmoid_like", "gelu", "sin", "cos", "sign", "gabor",
+     duals.rectified_monomial(2)],
+    ids=str,
 )  # fmt: skip
 def test_textbook(act, b, depth):
     """Rounding accumulates over at most seven layers of a dozen operations: 100 eps of the maximum."""
@@ -98,7 +101,10 @@ def test_symmetric_case(act):
 
 @pytest.mark.parametrize(("delta", "depth", "gap", "t"), CRITICAL)
 def test_critical_relu_on_the_sphere(delta, depth, gap, t):
-    """Golden values of 60 digits. Inputs at the chord sqrt(2 delta): their own rounding moves delta by 2 eps relative."""
+    """Golden values of 60 digits. Inputs at the chord sqrt(2 delta).
+
+    Their own rounding moves delta by 2 eps relative.
+    """
     half = np.arcsin(np.sqrt(delta / 2))
     x = np.sqrt(2.0) * np.array([[np.cos(half), np.sin(half)]])
     y = x * np.array([1.0, -1.0])
@@ -190,7 +196,10 @@ def test_opposite_and_parallel_points():
 
 @pytest.mark.parametrize("act", ["relu", "abs", "erf", "gelu", "tanh", "elu"])
 def test_depth_collapse(act):
-    """On a sphere all layers are one table; it must equal the layer-by-layer recursion of rectangular calls."""
+    """On a sphere all layers are one table.
+
+    It must equal the layer-by-layer recursion of rectangular calls.
+    """
     x = RNG.normal(size=(12, 5))
     x *= np.sqrt(5) / np.linalg.norm(x, axis=1, keepdims=True)
     depth = 6 if act in ("tanh", "elu") else 40

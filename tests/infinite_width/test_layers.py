@@ -123,7 +123,10 @@ def test_tables_in_images():
 
 
 def test_recurrent_by_random_networks():
-    """Mean over 400 networks of width 256 of f f' within five standard errors; the NTK by the sum over weights."""
+    """Mean over 400 networks of width 256 of f f' within five standard errors.
+
+    The NTK by the sum over weights.
+    """
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 4, 3))
     net = Serial(Recurrent("erf", w_var=1.4, u_var=0.8, b_var=0.1), Dense())

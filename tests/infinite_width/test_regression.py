@@ -1,4 +1,7 @@
-"""Regressor, classifier, kernels in scikit-learn, predictive laws: closed forms, mpmath, and other estimators."""
+"""Regressor, classifier, kernels in scikit-learn, predictive laws.
+
+Closed forms, mpmath, and other estimators.
+"""
 
 import math
 import pickle
@@ -52,7 +55,10 @@ def test_estimators(estimator, check):
 @pytest.mark.parametrize("act", ["relu", "abs", "erf", "gelu", "sin", "cos", "gabor", "tanh", "elu"])
 @pytest.mark.parametrize("cls", [NNGPKernel, NTKKernel])
 def test_gradients(cls, act):
-    """Fourth-order differences with h = 1e-3 err by 1e-12; a zero row and a duplicate are among the points."""
+    """Fourth-order differences with h = 1e-3 err by 1e-12.
+
+    A zero row and a duplicate are among the points.
+    """
     x = RNG.normal(size=(6, 3))
     x[3], x[4] = x[2], 0.0
     for depth in (0, 2):

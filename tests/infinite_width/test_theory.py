@@ -14,7 +14,8 @@ def test_critical_points():
     assert criticality.critical_init(duals.leaky_relu(0.5))[0] == pytest.approx(2 / 1.25, rel=1e-15)
     for name, w in (("tanh", 1.0), ("sin", 1.0), ("erf", math.pi / 4), ("linear", 1.0)):
         assert criticality.critical_init(name) == (pytest.approx(w, rel=1e-14), 0.0)
-    # known critical pairs of the half-stable class, to the digits published: GELU (1.983, 0.173), SiLU (1.988, 0.555)
+    # known critical pairs of the half-stable class, to the digits published: GELU (1.983, 0.173), SiLU
+    # (1.988, 0.555)
     for name, w, b in (("gelu", 1.983, 0.173), ("silu", 1.988, 0.555)):
         got = criticality.critical_init(name)
         assert got == (pytest.approx(w, abs=5e-4), pytest.approx(b, abs=5e-4))
@@ -66,7 +67,10 @@ def test_vertex():
 
 
 def test_sampler():
-    """Second moments over 4000 networks equal the NNGP of infinite width, which is exact for ReLU diagonals."""
+    """Second moments over 4000 networks equal the NNGP of infinite width.
+
+    Which is exact for ReLU diagonals.
+    """
     x = np.array([[1.0, 0.2], [-0.3, 0.9], [1.0, 0.2]])
     f, G = criticality.exact_sampler(x, width=32, depth=2, n_samples=4000, return_kernels=True, rng=0)
     assert f.shape == (4000, 3)

@@ -1,4 +1,6 @@
-"""Infinitely wide networks: NNGP and NTK kernels, scale mixtures of Gaussian processes, deep limits, criticality.
+"""Infinitely wide networks: NNGP and NTK kernels, scale mixtures of Gaussian processes, deep limits.
+
+Criticality.
 
 A network with random weights becomes a Gaussian process as its layers widen, with
 covariance `K` (NNGP); trained by gradient descent it becomes kernel regression with `T` (NTK). With a random

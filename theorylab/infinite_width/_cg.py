@@ -179,7 +179,7 @@ def kernel_cg(
     r = rhs.copy()
     z = precondition(r)
     p, rz = z, float(r @ z)
-    for k in range(1, maxiter + 1):
+    for _ in range(maxiter):
         q = A.matvec(p)
         step = rz / float(p @ q)
         x = x + step * p

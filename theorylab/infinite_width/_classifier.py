@@ -45,7 +45,8 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
         P(c) = E_s  integral phi(z) prod_{c' != c} Phi((mu_c - mu_c' + sigma z) / sigma) dz,
         sigma^2 = s (K_** - K_* C^-1 K_*' + noise)
 
-    by quadrature over z and s, hence without sampling noise. Cost: n^3 / 3 for fitting, ``O(n^2)`` a test point.
+    by quadrature over z and s, hence without sampling noise. Cost: n^3 / 3 for fitting, ``O(n^2)`` a test
+    point.
 
     References
     ----------
@@ -130,7 +131,8 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
         mean = parts.loc[0]
         var = parts.var + parts.noise[:, None]
         if parts.df is not None and np.isfinite(parts.df):
-            # s | y relative to its shape: inverse gamma; equal-probability midpoints refined by Gauss-Legendre
+            # s | y relative to its shape: inverse gamma; equal-probability midpoints refined by
+            # Gauss-Legendre
             x, weights = np.polynomial.legendre.leggauss(_SCALES)
             ratio = stats.invgamma.ppf(0.5 * (x + 1.0), 0.5 * parts.df, scale=0.5 * parts.df)
             weights, var = 0.5 * weights, ratio[:, None] * var[0]

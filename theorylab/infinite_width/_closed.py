@@ -117,7 +117,7 @@ def rectified_monomial(k: int) -> Dual:
 
     def dual(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
         if k == 2:
-            theta, other = angle(z, y)
+            _, other = angle(z, y)
             sine, cosine = 2.0 * np.sqrt(z * y), y - z
             root = np.sqrt(a * b)
             series = other * (1.0 + 2.0 * cosine**2) + 3.0 * sine * cosine

@@ -151,13 +151,13 @@ class Engine:
 
         left = scales(self.dx)
         right = left if self.symmetric else scales(self.dy)
-        coefficients = [v.astype(self.dtype) for v in (beta, ca, cb)]
+        beta_, ca_, cb_ = (v.astype(self.dtype) for v in (beta, ca, cb))
         bend = self.dtype.type(p)
 
         def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
             Ui, Vi, gi = (np.ascontiguousarray(v[..., i0:i1]) for v in left)
             U, V, g = (np.ascontiguousarray(v[..., j0:j1]) for v in right)
-            kernel(tile.gram, tile.k, tile.t, U, V, Ui, Vi, g, gi, *coefficients, bend, self.want_t)
+            kernel(tile.gram, tile.k, tile.t, U, V, Ui, Vi, g, gi, beta_, ca_, cb_, bend, self.want_t)
 
         return fill
 
@@ -165,12 +165,12 @@ class Engine:
 
     def blocks(self, size: int = TILE) -> list[tuple[int, int, int, int]]:
         """Return the corners ``(i0, i1, j0, j1)`` of all tiles, of the lower triangle if symmetric."""
-        out = []
-        for i0 in range(0, self.n, size):
-            for j0 in range(0, self.m, size):
-                if not self.symmetric or j0 <= i0:
-                    out.append((i0, min(i0 + size, self.n), j0, min(j0 + size, self.m)))
-        return out
+        return [
+            (i0, min(i0 + size, self.n), j0, min(j0 + size, self.m))
+            for i0 in range(0, self.n, size)
+            for j0 in range(0, self.m, size)
+            if not self.symmetric or j0 <= i0
+        ]
 
     def tile(self, i0: int, i1: int, j0: int, j1: int, spare: Tile | None = None) -> Tile:
         """Compute one tile, exact diagonal and delicate pairs included."""
@@ -235,7 +235,10 @@ class Engine:
             tile.t[index - i0, index - j0] = t
 
     def tiles(self, size: int) -> Iterator[tuple[slice, slice, Array, Array | None]]:
-        """Yield ``(rows, cols, K, T)`` for tiles of at most `size` by `size`; the arrays belong to the caller."""
+        """Yield ``(rows, cols, K, T)`` for tiles of at most `size` by `size`.
+
+        The arrays belong to the caller.
+        """
         for i0, i1, j0, j1 in self.blocks(size):
             done = self.tile(i0, i1, j0, j1)
             yield slice(i0, i1), slice(j0, j1), done.k, done.t if self.want_t else None

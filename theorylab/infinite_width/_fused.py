@@ -57,7 +57,7 @@ def _arcsin64(m: float) -> float:
 
 
 @jit(fastmath=_FAST)
-def _arcsin32(m: float) -> float:
+def _arcsin32(m: Any) -> Any:
     """Arcsine of ``0 <= m <= sqrt(1/2)`` to single precision."""
     x = m * m
     x2 = x * x
@@ -340,7 +340,10 @@ def collapsed(
     panels: int,
     want_t: bool,
 ) -> None:
-    """All layers at once: `tk`, `tt` (2 * panels * 17,) hold powers of the panel's own variable in the angle."""
+    """All layers at once.
+
+    `tk`, `tt` (2 * panels * 17,) hold powers of the panel's own variable in the angle.
+    """
     n, m = C.shape
     angle = np.empty(m)
     for i in range(n):

@@ -39,7 +39,8 @@ def factor(C: Array, name: str = "the kernel matrix", stacklevel: int = 3) -> Ar
         if info == 0 and float(np.diag(L).min(initial=1.0)) > 0:
             if jitter:
                 warnings.warn(
-                    f"{name} is not positive definite to rounding: added jitter {jitter:.3g} to its diagonal; "
+                    f"{name} is not positive definite to rounding: added jitter {jitter:.3g} to its "
+                    f"diagonal; "
                     "raise noise to avoid it",
                     RuntimeWarning,
                     stacklevel=stacklevel,

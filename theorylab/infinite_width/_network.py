@@ -64,7 +64,10 @@ def make_network(
 
 @dataclass(frozen=True)
 class Diagonal:
-    """Variances of all points: ``q[l]`` after dense layer l, ``h[l]`` after the activation on it, ``slope[l]``."""
+    """Variances of all points.
+
+    ``q[l]`` after dense layer l, ``h[l]`` after the activation on it, ``slope[l]``.
+    """
 
     q: Array
     h: Array
@@ -83,8 +86,10 @@ def diagonal(net: Network, square: Array, largest: float = LIMIT) -> Diagonal:
             top = float(q[layer].max(initial=0.0))
             if not top <= largest:
                 raise OverflowError(
-                    f"the variance reaches {top:.3g} after dense layer {layer + 1} of {net.depth + 1}: normalise the "
-                    f"inputs, or lower w_var (now {net.w[0]:g}; the activation {net.act.name!r} may have a critical value)"
+                    f"the variance reaches {top:.3g} after dense layer {layer + 1} of {net.depth + 1}: "
+                    f"normalise the "
+                    f"inputs, or lower w_var (now {net.w[0]:g}; the activation {net.act.name!r} may have "
+                    f"a critical value)"
                 )
             if layer < net.depth:
                 h[layer], slope[layer] = net.act.moments(q[layer])

@@ -75,7 +75,8 @@ def covariance_gap(act: Activation, alpha: Array, beta: Array, e: Array) -> Arra
         root = np.sqrt(1.0 + 2.0 * (a + b))
         lower = np.sqrt(1.0 + 2.0 * (a + b) + 16.0 * a * b * z * (1.0 - z))
         p = np.sqrt((1.0 + 2.0 * a) * (1.0 + 2.0 * b))
-        # arcsin x - arcsin y = atan2(x sqrt(1-y^2) - y sqrt(1-x^2), xy + sqrt sqrt), numerator without cancellation
+        # arcsin x - arcsin y = atan2(x sqrt(1-y^2) - y sqrt(1-x^2), xy + sqrt sqrt), numerator without
+        # cancellation
         x, y, cx, cy = 2.0 * top / p, 2.0 * low / p, root / p, lower / p
         denominator = x * cy + y * cx
         small = np.abs(denominator) > 0.1 * x
@@ -91,7 +92,7 @@ def covariance_gap(act: Activation, alpha: Array, beta: Array, e: Array) -> Arra
 
 
 def radial(act: Activation, alpha: Array, beta: Array, diff: Array) -> tuple[Array, Array]:
-    """Return ``E[phi(alpha x)^2 - phi(beta x)^2]`` and ``E[(phi(alpha x) - phi(beta x))^2]`` for x standard normal."""
+    """Return ``E[f^2 - g^2]`` and ``E[(f - g)^2]`` for f, g = phi(alpha x), phi(beta x), x standard normal."""
     n, w = legendre(32)
     cuts = np.array([0.0, 0.1, 0.4, 1.0, 3.0, 6.5, 12.0])
     gaps = np.diff(cuts)[:, None]
@@ -142,7 +143,9 @@ def recompute(
     exact: bool = False,
     fan_in: int = 0,
 ) -> tuple[Array, Array, Array]:
-    """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows], Y[cols])`` from explicit differences.
+    """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows].
+
+    Y[cols])`` from explicit differences.
 
     With `exact` the distance is accurate for every activation; without it only for homogeneous
     ones, and the kernels are accurate in both cases. `fan_in` replaces d in the standard

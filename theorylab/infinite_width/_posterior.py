@@ -92,7 +92,10 @@ class Shared:
 
 
 class Independent:
-    """Noise with its own fixed variance: ``y | s ~ N(0, s K + noise I)``; one eigendecomposition for all s."""
+    """Noise with its own fixed variance: ``y | s ~ N(0, s K + noise I)``.
+
+    One eigendecomposition for all s.
+    """
 
     def __init__(self, K: Array, Y: Array, noise: float, prior: LogDensity | None) -> None:
         self.noise = noise

@@ -59,7 +59,8 @@ def polar(
         for same, width in ((False, th), (True, np.pi - th)):
             edges = [np.zeros_like(al), np.ones_like(al)]
             if shifted:
-                # the ray through the crossing of two kink curves, (k_i / alpha) / sin(w x) = (k_j / beta) / sin(w (1 - x))
+                # the ray through the crossing of two kink curves, (k_i / alpha) / sin(w x) = (k_j / beta)
+                # / sin(w (1 - x))
                 for ki in shifted:
                     for kj in shifted:
                         p, q = ki / np.maximum(al, 1e-300), kj / np.maximum(be, 1e-300)

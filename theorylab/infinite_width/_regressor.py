@@ -104,7 +104,8 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     kernel : scikit-learn Kernel, optional
         Default ``NNGPKernel()``. Any scikit-learn kernel; methods "ntk" and "readout" need ours.
     prior : {"invgamma"}, None, frozen scipy.stats law, or callable
-        Law of s. None is the point mass at 1 (a Gaussian process); a callable maps an array s to log densities.
+        Law of s. None is the point mass at 1 (a Gaussian process); a callable maps an array s to log
+        densities.
     alpha, beta : float
         Shape and scale of the inverse-gamma law, > 0.
     noise : float
@@ -315,16 +316,16 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             result = optimize.minimize(objective, start, method="L-BFGS-B", jac=True, bounds=bounds)
             if not result.success:
                 warnings.warn(
-                    f"the optimiser stopped early ({result.message}); rescale the data or widen the bounds of the kernel",
+                    f"the optimiser stopped early ({result.message}); rescale the data or widen the "
+                    f"bounds of the kernel",
                     ConvergenceWarning,
                     stacklevel=4,
                 )
             return result.x, float(result.fun)
 
-        starts = [self.kernel_.theta]
         rng = check_random_state(self.random_state)
-        for _ in range(self.n_restarts):
-            starts.append(rng.uniform(bounds[:, 0], bounds[:, 1]))
+        drawn = [rng.uniform(bounds[:, 0], bounds[:, 1]) for _ in range(self.n_restarts)]
+        starts = [self.kernel_.theta, *drawn]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # jitter along the way; the final fit tells
             results = [run(start) for start in starts]
@@ -530,7 +531,7 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             loc = parts.loc[node if parts.loc.shape[0] > 1 else 0]
             stretch = 1.0
             if parts.df is not None and math.isfinite(parts.df):
-                stretch = np.sqrt(parts.df / rng.chisquare(parts.df, size=rows.size))[:, None, None]  # type: ignore[assignment]
+                stretch = np.sqrt(parts.df / rng.chisquare(parts.df, size=rows.size))[:, None, None]
             out[rows] = loc + stretch * np.einsum("ij,rjk->rik", root, z)
         out = out * self._y_std + self._y_mean
         return out[:, :, 0].T if self._single else np.moveaxis(out, 0, -1)

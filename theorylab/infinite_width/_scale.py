@@ -36,7 +36,8 @@ def log_prior(prior: Any, alpha: float, beta: float) -> LogDensity | None:
     if isinstance(prior, str):
         if prior != "invgamma":
             raise ValueError(
-                f"prior must be 'invgamma', None, a frozen scipy.stats law or a function s -> log density, got {prior!r}"
+                f"prior must be 'invgamma', None, a frozen scipy.stats law or a function s -> log "
+                f"density, got {prior!r}"
             )
         constant = alpha * math.log(beta) - float(gammaln(alpha))
         return lambda s: constant - (alpha + 1.0) * np.log(s) - beta / s

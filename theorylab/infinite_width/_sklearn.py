@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
@@ -140,8 +139,7 @@ class NNGPKernel(_NetworkKernel):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn.gaussian_process import GaussianProcessRegressor
+    >>>     >>> from sklearn.gaussian_process import GaussianProcessRegressor
     >>> from theorylab.infinite_width import NNGPKernel
     >>> X = np.linspace(-1, 1, 8)[:, None]
     >>> gp = GaussianProcessRegressor(NNGPKernel(depth=2, b_var=0.1), alpha=1e-3, optimizer=None)
@@ -155,8 +153,7 @@ class NTKKernel(_NetworkKernel):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from theorylab.infinite_width import NTKKernel
+    >>>     >>> from theorylab.infinite_width import NTKKernel
     >>> kernel = 2.0 * NTKKernel(depth=1, activation="erf", b_var=0.1)
     >>> K, gradient = kernel(np.eye(3), eval_gradient=True)
     >>> gradient.shape

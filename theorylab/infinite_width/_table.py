@@ -165,16 +165,8 @@ class TensorDual:
         """Evaluate on a tile: `a` (n, 1), `b` (1, m), the rest (n, m)."""
         wa, wb = self.weights(a.ravel()), self.weights(b.ravel())
         first, second = np.empty(z.shape), np.empty(z.shape)
-        angles = angle(z, y)
-        tensor(
-            wa,
-            wb,
-            np.ascontiguousarray(angles[0]),
-            np.ascontiguousarray(angles[1]),
-            *self.tables,
-            first,
-            second,
-        )
+        near, far = (np.ascontiguousarray(v) for v in angle(z, y))
+        tensor(wa, wb, near, far, self.tables[0], self.tables[1], first, second)
         return first, second
 
 

@@ -301,7 +301,8 @@ def exact_sampler(
     Notes
     -----
     Given the kernel ``G_l`` of a layer its neurons are independent normal vectors, so that
-    ``G_{l+1} = b_var + w_var / width sum phi(z) phi(z)'`` needs the covariance of m points only: O(width m^2 + m^3)
+    ``G_{l+1} = b_var + w_var / width sum phi(z) phi(z)'`` needs the covariance of m points only: O(width
+    m^2 + m^3)
     per layer in place of O(width^2 m).
 
     Examples

@@ -50,7 +50,9 @@ def _squares(hermite: ArrayLike) -> Array:
 
 
 def optimal_hermite(d: int) -> Array:
-    """Return Hermite coefficients whose singular kernel has exponent d, optimal for data on the d-sphere, d >= 2.
+    """Return Hermite coefficients whose singular kernel has exponent d, optimal for data on the d-sphere.
+
+    D >= 2.
 
     ``h_1^2 = h_3^2 = 2^(-d/2)``, ``h_2^2 = 1 - 2^(1-d/2)``; then ``F'(1) = 2``.
     """
@@ -69,7 +71,8 @@ def classify_limit(hermite: ArrayLike) -> str:
 
     Notes
     -----
-    ``h_0 != 0``: majority vote; ``h_0 = h_1 = 0``: 1-nearest neighbour; ``h_0 = 0 < h_1^2 < 1``: singular kernel.
+    ``h_0 != 0``: majority vote; ``h_0 = h_1 = 0``: 1-nearest neighbour; ``h_0 = 0 < h_1^2 < 1``: singular
+    kernel.
 
     References
     ----------
@@ -241,7 +244,8 @@ class InfiniteDepthClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Inputs are normalised to the sphere. Singular: class with the largest ``sum_i [y_i = c] psi(rho_i)``; a point that
+    Inputs are normalised to the sphere. Singular: class with the largest ``sum_i [y_i = c] psi(rho_i)``; a
+    point that
     coincides with a training point takes its label. Cost: O(n d) per test point.
 
     References
@@ -282,7 +286,9 @@ class InfiniteDepthClassifier(ClassifierMixin, BaseEstimator):
         votes = self._votes(np.asarray(validate_data(self, X, reset=False, dtype=np.float64)))
         if self.classes_.size == 2:
             with np.errstate(invalid="ignore"):
-                return np.nan_to_num(votes[:, 1] - votes[:, 0], nan=0.0, posinf=1e308, neginf=-1e308)
+                return np.asarray(
+                    np.nan_to_num(votes[:, 1] - votes[:, 0], nan=0.0, posinf=1e308, neginf=-1e308)
+                )
         return votes
 
     def _votes(self, X: Array) -> Array:

@@ -442,7 +442,10 @@ def register(
 
 
 def halves(a: Array, b: Array, c: Array) -> tuple[Array, Array]:
-    """Return ``(1 - rho) / 2`` and ``(1 + rho) / 2``, from ``a b - c^2`` in extended precision; 1/2 where a b = 0."""
+    """Return ``(1 - rho) / 2`` and ``(1 + rho) / 2``, from ``a b - c^2`` in extended precision.
+
+    1/2 where a b = 0.
+    """
     wide = np.longdouble
     product = a.astype(wide) * b.astype(wide)
     g = np.sqrt(product)

@@ -65,7 +65,10 @@ class State:
     same: Array | None = None  # (n, m): which pairs are one and the same point, hence exactly correlated
 
     def halves(self) -> tuple[Array, Array]:
-        """Return ``(1 -+ rho) / 2``, exactly 0 and 1 for a point with itself: rounding there costs half the digits."""
+        """Return ``(1 -+ rho) / 2``, exactly 0 and 1 for a point with itself.
+
+        Rounding there costs half the digits.
+        """
         z, y = _halves(self.c, *self.spread())
         if self.same is not None and self.same.any():
             i, j = np.nonzero(self.same)
@@ -214,7 +217,8 @@ class Residual(Layer):
         inner = self.branch.apply(state)
         if inner.c.shape != state.c.shape:
             raise ValueError(
-                f"the branch maps shape {state.c.shape} to {inner.c.shape}; a residual needs equal shapes (use padding 'SAME')"
+                f"the branch maps shape {state.c.shape} to {inner.c.shape}; a residual needs equal shapes "
+                f"(use padding 'SAME')"
             )
         s = self.scale**2
         return replace(
@@ -382,7 +386,8 @@ class Serial(Layer):
 
     Notes
     -----
-    Inputs are vectors (n, d), images (n, H, W, C) or sequences (n, time, d) for `Recurrent`. With `GlobalAvgPool`
+    Inputs are vectors (n, d), images (n, H, W, C) or sequences (n, time, d) for `Recurrent`. With
+    `GlobalAvgPool`
     all pairs of positions are carried, O(H^2 W^2) per pair of images; else O(H W). Work proceeds in strips of
     pairs within a budget of memory.
 
