@@ -92,7 +92,7 @@ def covariance_gap(act: Activation, alpha: Array, beta: Array, e: Array) -> Arra
 
 
 def radial(act: Activation, alpha: Array, beta: Array, diff: Array) -> tuple[Array, Array]:
-    """Return ``E[f^2 - g^2]`` and ``E[(f - g)^2]`` for f, g = phi(alpha x), phi(beta x), x standard normal."""
+    """Return ``E[f^2 - g^2]`` and ``E[(f - g)^2]`` for f, g = phi(alpha x), phi(beta x), x normal."""
     n, w = legendre(32)
     cuts = np.array([0.0, 0.1, 0.4, 1.0, 3.0, 6.5, 12.0])
     gaps = np.diff(cuts)[:, None]

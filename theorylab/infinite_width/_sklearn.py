@@ -139,7 +139,8 @@ class NNGPKernel(_NetworkKernel):
 
     Examples
     --------
-    >>>     >>> from sklearn.gaussian_process import GaussianProcessRegressor
+    >>> import numpy as np
+    >>> from sklearn.gaussian_process import GaussianProcessRegressor
     >>> from theorylab.infinite_width import NNGPKernel
     >>> X = np.linspace(-1, 1, 8)[:, None]
     >>> gp = GaussianProcessRegressor(NNGPKernel(depth=2, b_var=0.1), alpha=1e-3, optimizer=None)
@@ -153,7 +154,8 @@ class NTKKernel(_NetworkKernel):
 
     Examples
     --------
-    >>>     >>> from theorylab.infinite_width import NTKKernel
+    >>> import numpy as np
+    >>> from theorylab.infinite_width import NTKKernel
     >>> kernel = 2.0 * NTKKernel(depth=1, activation="erf", b_var=0.1)
     >>> K, gradient = kernel(np.eye(3), eval_gradient=True)
     >>> gradient.shape

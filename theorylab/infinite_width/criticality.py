@@ -150,6 +150,8 @@ def fixed_point(activation: Any, w_var: float, b_var: float = 0.0, *, K0: float 
         new = step(K)
         if new < 1e-9 and b == 0.0:
             return 0.0
+        if not new < 1e150:
+            return math.inf
         if abs(new - K) <= 1e-15 * K:
             return new
         K = new
