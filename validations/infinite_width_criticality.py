@@ -163,17 +163,11 @@ def without_shift(width, rng):
 @shift.figure
 def draw_shift(ax, result):
     l = np.arange(1, LAYER + 1)
-    ax.plot(l[4:], KERNEL[4:], ":", color="0.6", label="K, infinite width")
-    ax.plot(l[4:], (KERNEL + SHIFT / 100)[4:], "--", label="K + M / n, n = 100")
-    estimate, interval = result.estimate[0], result.interval[0]
-    ax.errorbar(
-        [LAYER],
-        [estimate],
-        yerr=[[estimate - interval[0]], [interval[1] - estimate]],
-        fmt="o",
-        label="networks",
-    )
-    ax.set(yscale="log", xlabel="layer l", ylabel="mean kernel")
+    ax.axhline(1.0, ls=":", color="0.6", label="infinite width")
+    ax.plot(l, 1 + SHIFT / KERNEL / 100, "--", label="1 + M / (n K), n = 100")
+    estimate, (low, high) = result.estimate[0] / KERNEL[-1], np.asarray(result.interval[0]) / KERNEL[-1]
+    ax.errorbar([LAYER], [estimate], yerr=[[estimate - low], [high - estimate]], fmt="o", label="networks")
+    ax.set(xlabel="layer l", ylabel="mean kernel / K")
     ax.legend()
 
 

@@ -76,6 +76,7 @@ def draw_tail(ax, result):
     ax.set(
         xscale="log",
         yscale="log",
+        xlim=(0.05, 1.2 * x[-1]),
         ylim=(1 / x.size, 2),
         xlabel="size of the output |f|",
         ylabel="P(|output| > |f|)",
