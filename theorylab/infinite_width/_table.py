@@ -18,6 +18,7 @@ from . import _pairs
 from ._closed import Dual, angle
 from ._fused import mehler, tensor
 from ._network import Diagonal, Network, diagonal
+from ._quadrature import legendre
 from .duals import Activation
 
 Array = NDArray[Any]
@@ -92,9 +93,9 @@ def tensor_dual(act: Activation, low: int, high: int) -> TensorDual:
 
 
 def covering(act: Activation, q: Array) -> TensorDual:
-    """Return a table that covers the positive variances `q`, down to 1e-9 of the largest."""
+    """Return a table for the variances `q` down to a hundredth of the largest; smaller ones go direct."""
     top = float(q.max(initial=0.0)) or 1.0
-    bottom = float(q[q > 1e-9 * top].min(initial=top))
+    bottom = float(q[q > 1e-2 * top].min(initial=top))
     return tensor_dual(act, math.floor(math.log2(bottom) + 1e-12), math.ceil(math.log2(top) - 1e-12))
 
 
@@ -105,6 +106,8 @@ class TensorDual:
     """
 
     def __init__(self, act: Activation, low: float, high: float) -> None:
+        self.act = act
+        self.exact = True
         panels = 3
         x = nodes(panels) * (math.pi / 2)
         self.low, self.high = math.log(low), math.log(high)
@@ -141,11 +144,13 @@ class TensorDual:
             return np.stack(act.dual(a, bb, np.sqrt(a * bb) * (1.0 - 2.0 * zz), zz, 1.0 - zz))
 
         want = truth(test)
-        for order in (2, 3, 4, 6, 8, 11, 14, 18, 24):
+        for order in (2, 3, 4, 6, 8, 11, 14, 18, 24, 32):
             self.order = order
             got = truth(self._points()) @ self.weights(np.exp(test)).T
             if np.max(np.abs(got - want) / np.abs(want).max(axis=1, keepdims=True)) < 2e-13:
                 break
+        else:
+            self.exact = False
         return self.order
 
     def weights(self, q: Array) -> Array:
@@ -167,6 +172,14 @@ class TensorDual:
         first, second = np.empty(z.shape), np.empty(z.shape)
         near, far = (np.ascontiguousarray(v) for v in angle(z, y))
         tensor(wa, wb, near, far, self.tables[0], self.tables[1], first, second)
+        # variances below the range of the table, zero among them
+        floor = math.exp(self.low) * (1.0 - 1e-9)
+        outside = (a < floor) | (b < floor)
+        if outside.any():
+            i, j = np.nonzero(outside)
+            aa, bb = a.ravel()[i], b.ravel()[j]
+            cc = np.sqrt(aa * bb) * (y - z)[i, j]
+            first[i, j], second[i, j] = self.act.dual(aa, bb, cc, z[i, j], y[i, j])
         return first, second
 
 
@@ -177,11 +190,12 @@ class MehlerDual:
     a few hundred reach rounding for all correlations. Cost per pair and layer: two Horner sums.
     """
 
-    LIMIT = 900
+    LIMIT = 2400
 
     def __init__(self, act: Activation, qa: Array, qb: Array) -> None:
-        x, w = np.polynomial.legendre.leggauss(700)
-        x, w = 12.5 * x, 12.5 * w * np.exp(-0.5 * (12.5 * x) ** 2) / math.sqrt(2.0 * math.pi)
+        x, w = legendre(1600)
+        x = 2.0 * x - 1.0
+        x, w = 12.5 * x, 25.0 * w * np.exp(-0.5 * (12.5 * x) ** 2) / math.sqrt(2.0 * math.pi)
         basis = np.empty((self.LIMIT, x.size))
         # sqrt(w) inside keeps the recursion of the normalised polynomials below overflow
         basis[0] = np.sqrt(w)
@@ -198,6 +212,7 @@ class MehlerDual:
                 terms, int(np.argmax(tail < 1e-16 * tail[0])) if tail[-1] < 1e-16 * tail[0] else self.LIMIT
             )
         self.complete = terms < self.LIMIT
+        terms = min(4 * ((terms + 3) // 4), self.LIMIT)
         self.basis, self.x, self.root, self.act = np.ascontiguousarray(basis[:terms].T), x, root, act
 
     def coefficients(self, q: Array) -> list[Array]:
@@ -221,4 +236,5 @@ def batch_dual(act: Activation, qa: Array, qb: Array) -> Dual:
         series = MehlerDual(act, qa, qb)
         if series.complete:
             return series
-    return covering(act, np.concatenate([qa, qb]))
+    table = covering(act, np.concatenate([qa, qb]))
+    return table if table.exact else act.dual
