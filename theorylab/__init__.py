@@ -15,7 +15,7 @@ from typing import Any
 
 from ._version import __version__
 
-_SUBPACKAGES = ("curvature", "infinite_width", "testing", "validation")
+_SUBPACKAGES = ("curvature", "inductive_bias", "infinite_width", "ordinal", "testing", "validation")
 
 __all__ = ["__version__", *_SUBPACKAGES]
 

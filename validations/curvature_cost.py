@@ -1,13 +1,11 @@
-"""What it costs: operations and bytes to the last one, time as a power of the size, memory to the byte."""
+"""What it costs: operations and bytes of rows to the last one, and memory."""
 
-import functools
-import time
 import tracemalloc
 
 import numpy as np
 
 from theorylab import curvature as cv
-from theorylab.validation import Claim, Exact, Rate, grid, main
+from theorylab.validation import Claim, Exact, grid, main
 
 counts = Claim(
     id="curvature.counts",
@@ -61,88 +59,6 @@ def cubic_update(work, m, d, rng):
     return ours - [6 * d * m, m**3, 2]
 
 
-FACTORS = [1, 2, 4]
-exponents = Claim(
-    id="curvature.exponents",
-    statement="The time of a product grows linearly in d and in m, that of the Gram linearly in d.",
-    source="M-FAC section 3: O(d m) a product, O(d m^2) a build",
-    criterion=Rate("factor", slope=1.0, abs=0.2),
-    quick=grid(work=["product in d", "product in m", "Gram in d"], replicates=8, joint={"factor": FACTORS}),
-    full=grid(work=["product in d", "product in m", "Gram in d"], replicates=20, joint={"factor": FACTORS}),
-    volatile=True,
-)
-
-
-def milliseconds(calls, function, *arguments):
-    """Return the least processor time of some calls."""
-    times = []
-    for _ in range(calls):
-        start = time.thread_time()
-        function(*arguments)
-        times.append(time.thread_time() - start)
-    return 1e3 * min(times)
-
-
-@functools.cache
-def noise():
-    """256 MB of float32, a million normal numbers over and over."""
-    return np.tile(np.random.default_rng(0).standard_normal(1_000_003, dtype=np.float32), 64)
-
-
-def timing_rows(m, d):
-    """Rows without a copy; 64 MB and more, beyond the caches."""
-    return noise()[: m * d].reshape(m, d)
-
-
-@functools.cache
-def inverse_of(m, d):
-    """Build once: only the products are timed."""
-    return cv.fisher_inverse(timing_rows(m, d), 1.0)
-
-
-@exponents.measure
-def timed(work, rng):
-    times = []
-    for factor in FACTORS:
-        # From m = 128 on the vectors, read and written once, are small beside the rows.
-        m, d = (128 * factor, 125_000) if work == "product in m" else (64, 250_000 * factor)
-        G, x = timing_rows(m, d), np.ones(d, dtype=np.float32)
-        inv = inverse_of(m, d)
-        inv.solve(x)  # compile, load
-        if work == "Gram in d":
-            times.append(milliseconds(2, cv.fisher_inverse, G, 1.0))
-        else:
-            times.append(milliseconds(11, inv.solve, x))
-    return np.array(times)
-
-
-@exponents.control(
-    "a dense product costs d^2", grid=grid(work=["dense"], replicates=8, joint={"factor": FACTORS})
-)
-def dense_product(work, rng):
-    times = []
-    for factor in FACTORS:
-        A, x = timing_rows(2000 * factor, 2000 * factor), np.ones(2000 * factor, dtype=np.float32)
-        times.append(milliseconds(3, A.dot, x))
-    return np.array(times)
-
-
-@exponents.figure(file="curvature_scaling.png")
-def draw(ax, result):
-    factor = result.axis("factor").astype(float)
-    for k, work in enumerate(result.axis("work")):
-        result.errorbar(ax, work=work, fmt="o", color=f"C{k}", label=work)
-        ax.plot(factor, result.samples(work=work, factor=1).mean() * factor, "--", color=f"C{k}", lw=1)
-    result.errorbar(
-        ax, branch="dense_product", work="dense", fmt="s", color="0.6", label="dense product, from d = 2000"
-    )
-    ax.set(xscale="log", yscale="log", xlabel="size relative to 64 MB of rows", ylabel="time [ms]",
-           title="Dashed: linear growth")  # fmt: skip
-    ax.set_xticks(factor, [f"{f:g}" for f in factor])
-    ax.minorticks_off()
-    ax.legend()
-
-
 memory = Claim(
     id="curvature.memory",
     statement="Beside the rows a build, a product and a product with rows need at most 3 m^2 + 4 d numbers "
@@ -152,6 +68,11 @@ memory = Claim(
     quick=grid(m=[64], d=[1_000_000], rows=["float32", "float64"]),
     full=grid(m=[16, 64, 256], d=[1_000_000], rows=["float32", "float64"]),
 )
+
+
+def repeated_noise(m, d):
+    """Rows of a million normal numbers over and over: large, but soon made."""
+    return np.resize(np.random.default_rng(0).standard_normal(1_000_003, dtype=np.float32), (m, d))
 
 
 def peak_over_allowance(function, m, d):
@@ -167,7 +88,7 @@ def peak_over_allowance(function, m, d):
 
 @memory.measure
 def three_products(m, d, rows, rng):
-    G, x = timing_rows(m, d).astype(rows), np.ones(d)
+    G, x = repeated_noise(m, d).astype(rows), np.ones(d)
     cv.fisher_inverse(G[:, :5000].copy(), 1.0) @ x[:5000]  # compile first
 
     def work():
@@ -182,7 +103,7 @@ def three_products(m, d, rows, rng):
     "the dense matrix: at d = 1e6 it would take 8 TB", grid=grid(m=[64], d=[4000], rows=["float32"])
 )
 def dense_matrix(m, d, rows, rng):
-    G = timing_rows(m, d).astype(rows)
+    G = repeated_noise(m, d).astype(rows)
     return peak_over_allowance(lambda: G.T @ G / m + np.eye(d, dtype=rows), m, d)
 
 

@@ -71,7 +71,6 @@ breakdown = Claim(
     criterion=Within(abs=1.0),  # of log10(error / law)
     quick=grid(rows=["Gaussian", "digits"], damping=DAMPINGS, replicates=8),
     full=grid(rows=["Gaussian", "digits"], damping=DAMPINGS, replicates=50),
-    headline=True,
 )
 FIRST = 16  # rows of a replicate that are tried
 

@@ -1,0 +1,564 @@
+r"""Compiled log-tails of generalised chi-squared laws by a steepest-descent contour.
+
+Everything is relative to the point c where the contour crosses the real axis:
+with ``t = c zeta``, ``u_i = 1 - 2 w_i c``, ``y_i = 2 w_i c / u_i`` and
+``beta_i = B_i c / u_i^2`` (and d = zeta - 1),
+
+    K(t) - t x = [K(c) - c x] + phi(zeta),
+    phi = sum_i [ -(k_i/2) log(1 - y_i d) + beta_i d / (1 - y_i d) ] - c x d + sigma^2 c^2 (zeta^2 - 1) / 2,
+    tail = exp(K(c) - c x) / pi  *  Im int exp(phi) dzeta / zeta,
+
+for the lower tail if c < 0 and for the upper tail if c > 0. No quantity scales
+with t, so no depth overflows, and c x is only ever subtracted once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .._lib.jit import REASSOC, jit
+
+_LANES = 8
+_MAX_HALVINGS = 12
+_EPS = 2.220446049250313e-16
+
+# Columns of a row of diagnostics.
+LOG_TAIL, ERROR, NODES, CONVERGED, CROSSING, CHERNOFF, LOG_PDF = range(7)
+N_COLUMNS = 7
+
+
+@jit(fastmath=REASSOC)
+def _relative_cumulants(w: Any, k: Any, b: Any, sigma: Any, t: Any) -> Any:
+    """Return t K', t^2 K'', t^3 K''' at t."""
+    a1 = a2 = a3 = 0.0
+    for i in range(w.size):
+        v = 2.0 * w[i] * t
+        inverse = 1.0 / (1.0 - v)
+        y = v * inverse
+        beta = b[i] * t * inverse * inverse
+        a1 += 0.5 * k[i] * y + beta
+        a2 += (0.5 * k[i] * y + 2.0 * beta) * y
+        a3 += (k[i] * y + 6.0 * beta) * y * y
+    gauss = (sigma * t) ** 2
+    return a1 + gauss, a2 + gauss, a3
+
+
+@jit
+def _exponent(w: Any, k: Any, b: Any, sigma: Any, t: Any, x: Any) -> Any:
+    """Return K(t) - t x by compensated summation, and the rounding error to expect of it."""
+    total = -t * x
+    size = abs(total)
+    carry = 0.0
+    for i in range(w.size + 1):
+        if i < w.size:
+            v = 2.0 * w[i] * t
+            term = -0.5 * k[i] * math.log1p(-v) + b[i] * t / (1.0 - v)
+        else:
+            term = 0.5 * (sigma * t) ** 2
+        size += abs(term)
+        new = total + term
+        if abs(total) >= abs(term):
+            carry += (total - new) + term
+        else:
+            carry += (term - new) + total
+        total = new
+    return total + carry, _EPS * size
+
+
+@jit
+def _reach(w: Any, sign: Any) -> Any:
+    """Return how far the strip of convergence extends from 0 on one side: 1 / (2 max(sign w)), or inf."""
+    largest = 0.0
+    for i in range(w.size):
+        largest = max(largest, sign * w[i])
+    return 0.5 / largest if largest > 0.0 else math.inf
+
+
+@jit
+def _near(w: Any, k: Any, b: Any, sigma: Any, sign: Any) -> Any:
+    """Return a point so near to the pole at 0 that the contour should not come nearer."""
+    variance = sigma * sigma
+    for i in range(w.size):
+        variance += 2.0 * k[i] * w[i] * w[i] + 4.0 * w[i] * b[i]
+    return sign * min(1.0 / math.sqrt(variance), 0.5 * _reach(w, sign))
+
+
+@jit
+def _saddle(w: Any, k: Any, b: Any, sigma: Any, x: Any, sign: Any, start: Any, tolerance: Any) -> Any:
+    """Solve K'(t) = x for t between `start` and the end of the strip on the side of `sign`.
+
+    Newton in the logarithm of |t| (of |t| / (reach - |t|) where the strip ends),
+    kept inside a bracket. Returns `start` where the solution lies nearer to 0.
+    """
+    reach = _reach(w, sign)
+    bounded = reach < math.inf
+    p = abs(start)
+    a1, a2, _ = _relative_cumulants(w, k, b, sigma, sign * p)
+    if a1 - sign * p * x >= 0.0:
+        return sign * p
+    dof = 0.0
+    for i in range(w.size):
+        dof += k[i]
+    # In the far tails of a definite form, t K'(t) -> -dof/2 and w -> 1/(2 reach) respectively.
+    if bounded:
+        if sign * x > 0.0:
+            p = max(p, reach * (1.0 - min(1.0, 0.5 * dof / (reach * sign * x))))
+        p = min(p, reach * (1.0 - 1e-12))
+    elif sigma == 0.0 and -sign * x > 0.0:
+        p = max(p, 0.5 * dof / (-sign * x))
+    low, high = math.log(abs(start)), math.inf
+    if bounded:
+        low = math.log(abs(start) / (reach - abs(start)))
+    r = math.log(p / (reach - p)) if bounded else math.log(p)
+    for _ in range(100):
+        if bounded:
+            # e^r / (1 + e^r), without overflow.
+            p = reach / (1.0 + math.exp(-r)) if r < 35.0 else reach * (1.0 - math.exp(-r))
+            p = min(p, reach * (1.0 - 4e-16))
+        else:
+            # Beyond, t would overflow: a crossing that is not the saddlepoint is legal too.
+            r = min(r, 690.0)
+            p = math.exp(r)
+        t = sign * p
+        a1, a2, _ = _relative_cumulants(w, k, b, sigma, t)
+        target = t * x
+        if a1 * target > 0.0:
+            step = -math.log(a1 / target) * a1 / a2
+        else:
+            step = -(a1 - target) / a2
+        if a1 < target:
+            low = r
+        else:
+            high = r
+        if bounded:
+            step /= max(1.0 - p / reach, 1e-300)
+        done = abs(step) < tolerance
+        step = min(max(step, -4.0), 8.0)
+        new = r + step
+        if not low <= new <= high:
+            new = 0.5 * (low + high) if high < math.inf else low + 4.0
+        if done or new == r:
+            r = new
+            break
+        r = new
+    p = min(reach / (1.0 + math.exp(-r)), reach * (1.0 - 4e-16)) if bounded else math.exp(min(r, 690.0))
+    return sign * p
+
+
+@jit(fastmath=REASSOC)
+def _multiply(y: Any, first: Any, last: Any, dr: Any, di: Any, pr: Any, pi: Any, turn: Any) -> Any:
+    """Multiply the factors 1 - y d of one group, or their conjugates for y > 0, and count turns of the phase.
+
+    Each factor then turns the product counter-clockwise by less than half a
+    circle, so a step from the upper to the lower half plane is a full turn.
+    """
+    n = dr.size
+    for i in range(first, last):
+        yi = y[i]
+        size = abs(yi)
+        for j in range(n):
+            fr = 1.0 - yi * dr[j]
+            fi = size * di[j]
+            qr = pr[j] * fr - pi[j] * fi
+            qi = pr[j] * fi + pi[j] * fr
+            turn[j] += 1.0 if (pi[j] >= 0.0) & (qi < 0.0) else 0.0
+            pr[j] = qr
+            pi[j] = qi
+
+
+@jit(fastmath=REASSOC)
+def _add_shifts(y: Any, beta: Any, dr: Any, di: Any, er: Any, ei: Any) -> Any:
+    """Add sum_i beta_i d / (1 - y_i d) to the exponents."""
+    n = dr.size
+    for i in range(y.size):
+        yi = y[i]
+        bi = beta[i]
+        for j in range(n):
+            fr = 1.0 - yi * dr[j]
+            fi = -yi * di[j]
+            scale = bi / (fr * fr + fi * fi)
+            er[j] += scale * (dr[j] * fr + di[j] * fi)
+            ei[j] += scale * (di[j] * fr - dr[j] * fi)
+
+
+@jit
+def _block(
+    k: Any,
+    y: Any,
+    beta: Any,
+    cx: Any,
+    gauss: Any,
+    ymax: Any,
+    shifted: Any,
+    first: Any,
+    stride: Any,
+    h: Any,
+    a: Any,
+    bend: Any,
+    work: Any,
+    out: Any,
+) -> Any:
+    """Fill one block of nodes v = (first + stride j) h.
+
+    Row 0 of `out` receives Im(e^phi zeta'/zeta), row 1 its modulus and row 2
+    Im(e^phi zeta'), the integrand of the density.
+    """
+    dr, di, pr, pi, turn, er, ei = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
+    farthest = 0.0
+    for j in range(_LANES):
+        v = (first + stride * j) * h
+        half = math.sinh(0.5 * v)
+        dr[j] = 2.0 * bend * half * half
+        di[j] = a * math.sinh(v)
+        farthest = max(farthest, abs(dr[j]) + di[j])
+        er[j] = -cx * dr[j] + gauss * (dr[j] + 0.5 * (dr[j] * dr[j] - di[j] * di[j]))
+        ei[j] = -cx * di[j] + gauss * di[j] * (1.0 + dr[j])
+        pr[j] = 1.0
+        pi[j] = 0.0
+        turn[j] = 0.0
+    longest = int(min(200.0, 900.0 / math.log2(2.0 + ymax * farthest)))
+    n = y.size
+    start = 0
+    while start < n:
+        stop = start + 1
+        limit = min(n, start + longest)
+        positive = y[start] > 0.0
+        while stop < limit and k[stop] == k[start] and (y[stop] > 0.0) == positive:
+            stop += 1
+        _multiply(y, start, stop, dr, di, pr, pi, turn)
+        half_dof = 0.5 * k[start]
+        half_turn = -half_dof if positive else half_dof
+        for j in range(_LANES):
+            er[j] -= half_dof * (0.5 * math.log(pr[j] * pr[j] + pi[j] * pi[j]))
+            ei[j] -= half_turn * (math.atan2(pi[j], pr[j]) + 2.0 * math.pi * turn[j])
+            pr[j] = 1.0
+            pi[j] = 0.0
+            turn[j] = 0.0
+        start = stop
+    if shifted:
+        _add_shifts(y, beta, dr, di, er, ei)
+    for j in range(_LANES):
+        v = (first + stride * j) * h
+        size = math.exp(er[j])
+        fr = size * math.cos(ei[j])
+        fi = size * math.sin(ei[j])
+        gr = bend * math.sinh(v)
+        gi = a * math.cosh(v)
+        vr = fr * gr - fi * gi
+        vi = fr * gi + fi * gr
+        zr = 1.0 + dr[j]
+        zi = di[j]
+        norm = zr * zr + zi * zi
+        out[0, j] = (vi * zr - vr * zi) / norm
+        out[1, j] = math.sqrt((vr * vr + vi * vi) / norm)
+        out[2, j] = vi
+
+
+@jit
+def _shape(a2: Any, bend: Any, slope: Any) -> Any:
+    """Return a, the bend of the hyperbola zeta = 1 + i a sinh v + bend (cosh v - 1), and the first step in v.
+
+    `bend` is the quadratic coefficient wanted near the crossing, `slope` bounds
+    how far the path leans over in the end.
+    """
+    width = min(1.0 / math.sqrt(a2), 1.0)
+    a = min(8.0 * width, 0.5 * slope / abs(bend)) if bend != 0.0 else 8.0 * width
+    return a, 2.0 * a * a * bend, 0.75 * width / a
+
+
+@jit
+def _integrate(
+    k: Any,
+    y: Any,
+    beta: Any,
+    cx: Any,
+    gauss: Any,
+    ymax: Any,
+    shifted: Any,
+    column: Any,
+    a: Any,
+    bend: Any,
+    h: Any,
+    goal: Any,
+    budget: Any,
+    work: Any,
+    out: Any,
+    found: Any,
+) -> Any:
+    """Halve the step of the trapezoidal rule until two results agree.
+
+    `found` receives the value, its relative error, the integral of the modulus
+    and the number of nodes. Returns whether it converged.
+    """
+    total = 0.0
+    size = 0.0
+    value = 0.0
+    error = math.inf
+    nodes = 0.0
+    converged = False
+    for level in range(_MAX_HALVINGS + 1):
+        # The first level visits all nodes, each later one the midpoints between them.
+        first, stride = (0.0, 1.0) if level == 0 else (1.0, 2.0)
+        quiet = 0
+        while nodes < budget and quiet < 3:
+            _block(k, y, beta, cx, gauss, ymax, shifted, first, stride, h, a, bend, work, out)
+            nodes += _LANES
+            quiet = 0
+            for j in range(_LANES):
+                total += 0.5 * out[column, j] if first == 0.0 and j == 0 else out[column, j]
+                size += out[1, j]
+                quiet = quiet + 1 if out[1, j] < 1e-18 * abs(total) else 0
+            first += stride * _LANES
+        if quiet < 3 or not size < math.inf:
+            break
+        previous, value = value, total * h
+        if level > 0:
+            # The trapezoidal rule squares its error with each halving; 3/2 is the cautious exponent.
+            change = abs(value - previous) / abs(value) if value != 0.0 else math.inf
+            error = change * math.sqrt(change) if change < 1e-6 else change
+            if error <= goal:
+                converged = value > 0.0
+                break
+        if level < _MAX_HALVINGS:
+            h *= 0.5
+    found[0] = value
+    found[1] = error
+    found[2] = size * h
+    found[3] += nodes
+    return converged
+
+
+@jit
+def _log_tail(
+    w: Any,
+    k: Any,
+    b: Any,
+    sigma: Any,
+    x: Any,
+    sign: Any,
+    tol: Any,
+    density: Any,
+    row: Any,
+    work: Any,
+    out: Any,
+) -> Any:
+    """Write the log of one tail at `x` (the offset already subtracted) and its diagnostics into `row`."""
+    n = w.size
+    c = _saddle(w, k, b, sigma, x, sign, _near(w, k, b, sigma, sign), 1e-6)
+    _, a2, a3 = _relative_cumulants(w, k, b, sigma, c)
+    height, rounding = _exponent(w, k, b, sigma, c, x)
+    y = np.empty(n)
+    beta = np.empty(n)
+    ymax = 0.0
+    shifted = False
+    definite = sigma == 0.0
+    for i in range(n):
+        inverse = 1.0 / (1.0 - 2.0 * w[i] * c)
+        y[i] = 2.0 * w[i] * c * inverse
+        beta[i] = b[i] * c * inverse * inverse
+        ymax = max(ymax, abs(y[i]))
+        shifted = shifted or beta[i] != 0.0
+        definite = definite and w[i] * w[0] > 0.0
+    cx = c * x
+    gauss = (sigma * c) ** 2
+    # Rounding in the exponents of the nodes themselves, which no halving can remove.
+    noise = _EPS * (4.0 + 4.0 * (abs(cx) + gauss) / math.sqrt(max(a2, 1.0)))
+    goal = max(tol, noise)
+    column = 2 if density else 0
+    most = max(1024.0, min(65536.0, 2e8 / (n + 16.0)))
+    # The path of steepest descent, to second order, usually leads to where exp(-c x d) decays. For indefinite
+    # forms, and laws with very different scales, it may not, and then others are tried: the first
+    # that converges without cancellation is taken, else the one with the least error.
+    steepest = a3 / (6.0 * a2)
+    gentle = (0.1 if cx >= 0.0 else -0.1) * math.sqrt(max(a2, 1.0))
+    found = np.zeros(4)
+    value, error, converged = 0.0, math.inf, False
+    for attempt in range(9):
+        budget = min(1024.0, most)
+        slope = 0.5
+        if attempt == 0:
+            # Lean to the decaying side where that costs nothing.
+            bend = steepest if definite or abs(steepest) >= 0.2 * abs(gentle) or cx == 0.0 else gentle
+            slope = 2.0 if definite else 0.5
+        elif attempt == 1:
+            bend = steepest
+            slope = 0.5 if definite else 2.0
+        elif attempt == 2:
+            bend = gentle
+        elif attempt == 3:
+            bend, slope = 0.2 * gentle, 0.1
+        elif attempt == 4:
+            bend = -gentle
+        elif attempt == 5:
+            bend = 0.0
+        elif attempt == 6:
+            bend, slope = steepest, 0.1
+        else:
+            bend = steepest if attempt == 7 else gentle
+            budget = most
+        a, lean, h = _shape(a2, bend, slope)
+        good = _integrate(
+            k, y, beta, cx, gauss, ymax, shifted, column, a, lean, h, goal, budget, work, out, found
+        )
+        trust = found[1] + noise * max(1.0, found[2] / found[0]) if good else math.inf
+        if trust < error or (value <= 0.0 and found[0] > 0.0):
+            value, error, converged = found[0], trust if good else found[1], good
+        if good and found[2] < 100.0 * found[0]:
+            break
+    scale = abs(c) if density else 1.0
+    if value > 0.0:
+        log_value = height + math.log(value * scale / math.pi)
+    else:
+        # The leading term of the saddlepoint expansion is the best that is left; its error is told as inf.
+        log_value = height + math.log(scale) - 0.5 * math.log(2.0 * math.pi * max(a2, 0.2))
+    row[LOG_PDF if density else LOG_TAIL] = log_value
+    # Two values of an unconverged integral may agree by chance: no finite error would be honest.
+    row[ERROR] = error + rounding if converged else math.inf
+    row[NODES] = found[3]
+    row[CONVERGED] = 1.0 if converged else 0.0
+    row[CROSSING] = c
+    row[CHERNOFF] = min(height, 0.0)
+
+
+@jit
+def _scale_of(w: Any, sigma: Any) -> Any:
+    """Return the power of two next to the largest weight or sigma; dividing by it is exact."""
+    largest = sigma
+    for i in range(w.size):
+        largest = max(largest, abs(w[i]))
+    return 2.0 ** math.floor(math.log2(largest))
+
+
+@jit
+def log_tails(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any, tol: Any, density: Any) -> Any:
+    """Evaluate log tails (or log densities) at each x.
+
+    Parameters
+    ----------
+    x : (P,) float64
+        Offset subtracted.
+    w, k, b : (N,) float64
+        Weights without zeros, dofs, shifts. Runs of equal dofs and equal sign of
+        the weight cost least.
+    sigma : float
+    upper : (P,) bool
+        Which tail; for a density, the side on which the contour crosses.
+    tol : float
+    density : bool
+
+    Returns
+    -------
+    (P, 7) float64
+        Columns LOG_TAIL ... LOG_PDF.
+    """
+    scale = _scale_of(w, sigma)
+    ws = w / scale
+    bs = b / scale
+    work = np.empty((7, _LANES))
+    out = np.empty((3, _LANES))
+    rows = np.zeros((x.size, N_COLUMNS))
+    for p in range(x.size):
+        sign = 1.0 if upper[p] else -1.0
+        _log_tail(ws, k, bs, sigma / scale, x[p] / scale, sign, tol, density, rows[p], work, out)
+        rows[p, CROSSING] /= scale
+        rows[p, LOG_PDF] -= math.log(scale)
+    return rows
+
+
+@jit
+def saddles(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any) -> Any:
+    """Return t, K(t) - t x, t^2 K'' and the rounding of the second at the exact saddlepoint of each x."""
+    scale = _scale_of(w, sigma)
+    ws = w / scale
+    bs = b / scale
+    rows = np.empty((x.size, 4))
+    for p in range(x.size):
+        sign = 1.0 if upper[p] else -1.0
+        xs = x[p] / scale
+        start = 1e-12 * _near(ws, k, bs, sigma / scale, sign)
+        t = _saddle(ws, k, bs, sigma / scale, xs, sign, start, 1e-12)
+        rows[p, 0] = t / scale
+        rows[p, 1], rows[p, 3] = _exponent(ws, k, bs, sigma / scale, t, xs)
+        rows[p, 2] = _relative_cumulants(ws, k, bs, sigma / scale, t)[1]
+    return rows
+
+
+@jit
+def _log_complement(log_p: Any) -> Any:
+    """Return log(1 - exp(log_p))."""
+    if log_p >= 0.0:
+        return -math.inf
+    if log_p > -0.6931471805599453:
+        return math.log(-math.expm1(log_p))
+    return math.log1p(-math.exp(log_p))
+
+
+@jit
+def _spectrum(weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
+    """Return weights, dofs and shifts without null weights, whose shifts join the offset."""
+    count = 0
+    for i in range(weights.size):
+        if weights[i] != 0.0:
+            count += 1
+    w, k, b = np.empty(count), np.empty(count), np.empty(count)
+    q0 = float(offset)
+    j = 0
+    for i in range(weights.size):
+        if weights[i] != 0.0:
+            w[j], k[j], b[j] = weights[i], dofs[i], shifts[i]
+            j += 1
+        else:
+            q0 += shifts[i]
+    return w, k, b, q0
+
+
+@jit
+def logcdf_of_spectrum(x: Any, w: Any, k: Any, b: Any, q0: Any) -> Any:
+    """Return log P(Q <= x) at each x for one spectrum without null weights."""
+    n = x.size
+    values = np.empty(n)
+    if w.size == 0:
+        for p in range(n):
+            values[p] = 0.0 if x[p] >= q0 else -math.inf
+        return values
+    mean = 0.0
+    positive = negative = False
+    for i in range(w.size):
+        mean += w[i] * k[i] + b[i]
+        positive = positive or w[i] > 0.0
+        negative = negative or w[i] < 0.0
+    z = np.empty(1)
+    upper = np.empty(1, dtype=np.bool_)
+    for p in range(n):
+        z[0] = x[p] - q0
+        if math.isnan(z[0]):
+            values[p] = math.nan
+        elif z[0] == -math.inf or (z[0] <= 0.0 and not negative):
+            values[p] = -math.inf
+        elif z[0] == math.inf or (z[0] >= 0.0 and not positive):
+            values[p] = 0.0
+        else:
+            upper[0] = z[0] > mean
+            value = log_tails(z, w, k, b, 0.0, upper, 1e-13, False)[0, LOG_TAIL]
+            values[p] = _log_complement(value) if upper[0] else min(value, 0.0)
+    return values
+
+
+@jit
+def logcdf_batch(x: Any, weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
+    """Return log P(Q_p <= x_p), spectrum p in row p of `weights`, `dofs` and `shifts`."""
+    values = np.empty(x.size)
+    for p in range(x.size):
+        w, k, b, q0 = _spectrum(weights[p], dofs[p], shifts[p], offset[p])
+        values[p] = logcdf_of_spectrum(x[p : p + 1], w, k, b, q0)[0]
+    return values
+
+
+@jit
+def logcdf_shared(x: Any, weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
+    """Return log P(Q <= x) at each x for one spectrum."""
+    w, k, b, q0 = _spectrum(weights, dofs, shifts, offset)
+    return logcdf_of_spectrum(x, w, k, b, q0)
