@@ -15,7 +15,16 @@ from typing import Any
 
 from ._version import __version__
 
-_SUBPACKAGES = ("curvature", "dmft", "grokking", "inductive_bias", "ordinal", "testing", "validation")
+_SUBPACKAGES = (
+    "curvature",
+    "dmft",
+    "grokking",
+    "inductive_bias",
+    "infinite_width",
+    "ordinal",
+    "testing",
+    "validation",
+)
 
 __all__ = ["__version__", *_SUBPACKAGES]
 

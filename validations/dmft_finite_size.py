@@ -27,7 +27,7 @@ def theory(nu):
     return float(np.mean([r.test_loss[STEP] for r in runs]))
 
 
-def shortfall(dim, rng, nu, work=3600):
+def shortfall(dim, rng, nu, work=6000):
     """Relative distance below the theory; target projections run over quantiles, for less scatter."""
     count = 8 * dim
     u = np.sort(rng.standard_normal((200, count)), axis=1).mean(axis=0)

@@ -20,7 +20,8 @@ generalises = Claim(
 
 @generalises.predict
 def band(step):
-    return (0.41, 0.61) if step == 1 else (0.96, 1.0)
+    # No accuracy exceeds 1; the upper end only leaves room for the interval.
+    return (0.41, 0.61) if step == 1 else (0.96, 1.1)
 
 
 def run(rng, mu=20.0, init_scale=1e-4, n_steps=15, n_test=500):

@@ -1,0 +1,213 @@
+"""Duals of arbitrary activations by polar quadrature, and Gaussian moments in one dimension.
+
+With ``u = sqrt(a) r cos t``, ``v = sqrt(b) r cos(t - theta)`` a kink of phi at zero lies on
+rays from the origin, whatever the correlation: the plane splits into four wedges,
+in two of which u and v have one sign. Gauss-Legendre rules inside each wedge see
+a smooth function. Kinks elsewhere cut each ray at known radii.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Function = Callable[[Array], Array]
+
+RADIUS = 12.0  # exp(-72) = 5e-32 of the mass lies outside
+_CHUNK = 1 << 15  # evaluations at a time: what stays in the cache
+
+
+@functools.lru_cache(maxsize=64)
+def legendre(n: int) -> tuple[Array, Array]:
+    """Return nodes and weights of Gauss-Legendre on [0, 1]."""
+    x, w = np.polynomial.legendre.leggauss(n)
+    return 0.5 * (x + 1.0), 0.5 * w
+
+
+def _radial(cuts: Array, n: int) -> tuple[Array, Array]:
+    """Return radii and weights (with ``r exp(-r^2/2)``) for sorted `cuts` (..., k); shape (..., (k-1) n)."""
+    x, w = legendre(n)
+    width = np.diff(cuts, axis=-1)[..., None]
+    r = cuts[..., :-1, None] + width * x
+    weight = width * w * r * np.exp(-0.5 * r * r)
+    shape = (*cuts.shape[:-1], -1)
+    return r.reshape(shape), weight.reshape(shape)
+
+
+def polar(
+    fns: tuple[Function, ...], alpha: Array, beta: Array, theta: Array, kinks: tuple[float, ...], n: int
+) -> list[Array]:
+    """Return ``E[f(u) f(v)]`` for each f, arrays alpha, beta (standard deviations) and theta of shape (N,).
+
+    Cost: about ``4 n (2 n)`` evaluations of each function a pair, more with kinks off the origin.
+    """
+    shifted = sorted({abs(k) for k in kinks if k != 0.0})
+    outs = [np.zeros(alpha.shape) for _ in fns]
+    nodes, weights = legendre(n)
+    base = np.array([0.0, 1.0, 3.0, 6.5, RADIUS])
+    per_pair = 4 * n * n * 4 * (1 + 3 * len(shifted))
+    chunk = max(1, _CHUNK // per_pair)
+    for start in range(0, alpha.size, chunk):
+        sl = slice(start, start + chunk)
+        al, be, th = alpha[sl, None], beta[sl, None], theta[sl, None]
+        for same, width in ((False, th), (True, np.pi - th)):
+            edges = [np.zeros_like(al), np.ones_like(al)]
+            if shifted:
+                # the ray through the crossing of two kink curves, (k_i / alpha) / sin(w x) = (k_j / beta)
+                # / sin(w (1 - x))
+                for ki in shifted:
+                    for kj in shifted:
+                        p, q = ki / np.maximum(al, 1e-300), kj / np.maximum(be, 1e-300)
+                        ray = np.arctan2(p * np.sin(width), q + p * np.cos(width))
+                        edges.append(np.clip(ray / np.maximum(width, 1e-300), 0.0, 1.0))
+                edges += [np.full_like(al, e) for e in (0.02, 0.1, 0.5, 0.9, 0.98)]
+            cuts = np.sort(np.concatenate(edges, axis=1), axis=1)
+            gaps = np.diff(cuts, axis=1)[..., None]
+            x = (cuts[:, :-1, None] + gaps * nodes).reshape(al.shape[0], -1)
+            wx = (gaps * weights).reshape(al.shape[0], -1)
+            cu = al * np.sin(width * x)
+            cv = be * np.sin(width * (1.0 - x))
+            if shifted:
+                with np.errstate(divide="ignore"):
+                    extra = [np.minimum(k / s, RADIUS) for k in shifted for s in (cu, cv)]
+                stops = [np.broadcast_to(v, cu.shape) for v in base]
+                radii = np.sort(np.stack([*stops, *extra], axis=-1), axis=-1)
+            else:
+                radii = base
+            r, wr = _radial(np.asarray(radii), max(8, n // 2))
+            u, v = cu[..., None] * r, (cv if same else -cv)[..., None] * r
+            for out, f in zip(outs, fns):
+                radial = np.sum(wr * (f(u) * f(v) + f(-u) * f(-v)), axis=-1)
+                out[sl] += (width[:, 0] * np.sum(wx * radial, axis=1)) / (2.0 * np.pi)
+    return outs
+
+
+def resolution(f: Function, alpha: float, beta: float, kinks: tuple[float, ...]) -> int:
+    """Return how many nodes the polar rule needs at the largest scales, by comparing two resolutions."""
+    probe = np.array([0.05, 1.1, 2.9])
+    al, be = np.full(3, alpha), np.full(3, beta)
+    n = 24
+    (coarse,) = polar((f,), al, be, probe, kinks, n)
+    while n < 96:
+        finer = n * 3 // 2
+        (fine,) = polar((f,), al, be, probe, kinks, finer)
+        scale = float(np.max(np.abs(fine))) or 1.0
+        if float(np.max(np.abs(fine - coarse))) <= 2e-14 * scale:
+            return n
+        n, coarse = finer, fine
+    return n
+
+
+def gauss_moment(g: Function, q: Array, kinks: tuple[float, ...] = (0.0,), n: int = 32) -> Array:
+    """Return ``E[g(sqrt(q) x)]`` for x standard normal; `q` of shape (N,). Panels break at the kinks."""
+    x, w = legendre(n)
+    scale = np.sqrt(np.asarray(q, dtype=np.float64))[:, None]
+    stops = [-12.0, -6.5, -3.0, -1.0, 0.0, 1.0, 3.0, 6.5, 12.0]
+    columns = [np.full_like(scale, s) for s in stops]
+    # sigmoids become steep against the Gaussian when q is large: a graded grid about zero
+    grades = max(0, math.ceil(math.log2(max(1.0, float(scale.max(initial=1.0))))) + 1)
+    columns += [np.full_like(scale, s * 0.5**k) for k in range(1, grades + 1) for s in (-1.0, 1.0)]
+    for k in kinks:
+        if k != 0.0:
+            with np.errstate(divide="ignore"):
+                columns.append(np.clip(k / scale, -12.0, 12.0))
+    cuts = np.sort(np.concatenate(columns, axis=1), axis=1)
+    gaps = np.diff(cuts, axis=1)[..., None]
+    nodes = cuts[:, :-1, None] + gaps * x
+    weight = gaps * w * np.exp(-0.5 * nodes * nodes) / math.sqrt(2.0 * math.pi)
+    return np.asarray(np.sum(weight * g(scale[..., None] * nodes), axis=(1, 2)))
+
+
+def find_kinks(f: Function, reach: float = 8.0) -> tuple[float, ...]:
+    """Locate points where `f` is not smooth by bisecting panels whose Chebyshev tail does not decay."""
+    nodes = np.cos(np.pi * np.arange(25) / 24)[::-1]
+    stack = [(k, k + 1.0) for k in np.arange(-reach, reach)]
+    found: list[float] = []
+    while stack:
+        low, high = stack.pop()
+        x = 0.5 * (low + high) + 0.5 * (high - low) * nodes
+        values = np.asarray(f(x), dtype=np.float64)
+        tail = np.abs(np.polynomial.chebyshev.chebfit(nodes, values, 24))
+        if tail[-4:].max() <= 1e-12 * max(1.0, tail.max()):
+            continue
+        if high - low < 1e-3:
+            found.append(_pin(f, low, high))
+            continue
+        middle = 0.5 * (low + high)
+        stack += [(low, middle), (middle, high)]
+        if len(stack) > 4000:
+            raise ValueError(
+                "activation is not piecewise smooth on [-8, 8]; pass kinks=(...) to duals.register"
+            )
+    # a kink on the border of two panels is seen by neither: compare one-sided slopes at the integers
+    grid = np.arange(-reach, reach + 1.0)
+    h = 1e-4
+    left, mid, right = (np.asarray(f(grid + s), dtype=np.float64) for s in (-h, 0.0, h))
+    jump = np.abs(right - 2.0 * mid + left) > 20.0 * h * h * (1.0 + np.abs(mid))
+    found += [float(k) for k in grid[jump]]
+    merged: list[float] = []
+    for k in sorted(found):
+        if not merged or k - merged[-1] > 1e-6:
+            merged.append(k)
+    return tuple(sorted({*merged, 0.0}))
+
+
+def _pin(f: Function, low: float, high: float) -> float:
+    """Narrow a kink to rounding: extrapolate straight lines from both sides, or bisect a jump."""
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        h = high - low
+        if h < 4e-16 * max(1.0, abs(middle)):
+            break
+        x = np.array([low, low + 0.25 * h, middle, middle + 0.25 * h, high])
+        v = np.asarray(f(x), dtype=np.float64)
+        left = abs(v[0] - 2.0 * v[1] + v[2])
+        right = abs(v[2] - 2.0 * v[3] + v[4])
+        centre = abs(v[1] - 2.0 * v[2] + v[3])
+        if max(left, right, centre) < 1e-14 * max(1.0, float(np.abs(v).max())):
+            break
+        if centre >= max(left, right):
+            low, high = float(x[1]), float(x[3])
+        elif left > right:
+            high = middle
+        else:
+            low = middle
+    middle = 0.5 * (low + high)
+    simple = round(middle * 64.0) / 64.0
+    return simple if abs(simple - middle) < 1e-3 and low <= simple <= high else middle
+
+
+def derivative(f: Function, kinks: tuple[float, ...]) -> Function:
+    """Return the derivative of `f`: a complex step where `f` is analytic, else Richardson differences.
+
+    The complex step is exact to rounding but silently wrong for functions that drop
+    the imaginary part; it is used only where it agrees with differences on a probe.
+    """
+    probe = np.linspace(-5.3, 5.1, 97)
+    probe = probe[np.min(np.abs(probe[:, None] - np.array(kinks or (1e9,))), axis=1) > 1e-2]
+    h = 1e-4
+    with np.errstate(all="ignore"):
+        reference = (8.0 * (f(probe + h) - f(probe - h)) - (f(probe + 2 * h) - f(probe - 2 * h))) / (12.0 * h)
+        try:
+            stepped = np.imag(f(probe + 1e-30j)) / 1e-30
+            good = bool(np.max(np.abs(stepped - reference) / (1.0 + np.abs(reference))) < 1e-7)
+        except Exception:
+            good = False
+    if good:
+        return lambda x: np.asarray(np.imag(f(x + 1e-30j)) / 1e-30)
+    edges = np.array(kinks or (1e9,))
+    # weights of the eighth-order central difference
+    weights = ((1, 0.8), (2, -0.2), (3, 4.0 / 105.0), (4, -1.0 / 280.0))
+
+    def slope(x: Array) -> Array:
+        nearest = np.min(np.abs(x[..., None] - edges), axis=-1)
+        step = np.maximum(np.minimum(0.02 * np.maximum(1.0, np.abs(x)), 0.24 * nearest), 1e-7)
+        return np.asarray(sum(w * (f(x + k * step) - f(x - k * step)) for k, w in weights) / step)
+
+    return slope

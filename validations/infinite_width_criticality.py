@@ -1,0 +1,175 @@
+"""At criticality depth acts by power laws, elsewhere exponentially.
+
+Width n adds fluctuations of order depth / n.
+"""
+
+import math
+
+import numpy as np
+
+from theorylab.infinite_width import criticality
+from theorylab.validation import Claim, Exact, Within, grid, main
+
+laws = Claim(
+    id="infinite_width.power-law",
+    statement="The tanh kernel falls like 1 / (2 l) at w_var = 1 and settles at the rate chi_par elsewhere.",
+    source="Roberts, Yaida, Hanin 2022, sections 5.3 and 5.4",
+    criterion=Exact(abs=0.01, target=1.0),
+    quick=grid(w_var=[0.9, 1.0, 1.3], replicates=1),
+)
+
+
+def rate(w_var):
+    """Slope of log|K - K*| where the gap is small but far above rounding."""
+    K = criticality.kernel_recursion("tanh", 220, w_var, K1=0.5)
+    gap = np.abs(K - criticality.fixed_point("tanh", w_var))
+    l = np.flatnonzero((gap < 1e-6) & (gap > 1e-10))
+    return (math.log(gap[l[-1]]) - math.log(gap[l[0]])) / (l[-1] - l[0])
+
+
+@laws.measure
+def measured_over_predicted(w_var, rng):
+    if w_var == 1.0:
+        return 2 * 4000 * criticality.kernel_recursion("tanh", 4000, 1.0, K1=0.5)[-1]
+    star = criticality.fixed_point("tanh", w_var)
+    return rate(w_var) / math.log(criticality.susceptibilities("tanh", star, w_var)[0])
+
+
+@laws.control("the power law does not hold off criticality", grid=grid(w_var=[0.9, 1.3], replicates=1))
+def power_law_off_critical(w_var, rng):
+    return 2 * 400 * criticality.kernel_recursion("tanh", 400, w_var, K1=0.5)[-1]
+
+
+@laws.figure
+def draw_laws(ax, result):
+    for w_var, label in ((0.9, "w_var = 0.9"), (1.0, "1.0, critical"), (1.3, "1.3")):
+        K = criticality.kernel_recursion("tanh", 400, w_var, K1=0.5)
+        ax.plot(np.arange(1, 401), K, label=label)
+    l = np.arange(3, 401)
+    ax.plot(l, 1 / (2 * l), "--", color="k", label="1 / (2 l)")
+    ax.set(
+        xscale="log", yscale="log", ylim=(1e-6, 1), xlabel="layer l", ylabel="variance of preactivations K"
+    )
+    ax.legend()
+
+
+spread = Claim(
+    id="infinite_width.exact-fluctuation",
+    statement="The kernel of a critical ReLU network of width n has relative variance exactly (1 + "
+    "5/n)^(l-1) - 1.",
+    source="exact form of Roberts, Yaida, Hanin 2022, eq. (5.131), whose leading term is 5 (l - 1) / n",
+    criterion=Within(rel=0.12),
+    quick=grid(width=[50, 200], replicates=8, joint={"layer": [3, 5]}),
+    full=grid(width=[50, 200], replicates=64, joint={"layer": [3, 5, 10]}),
+    paper="5 (l - 1) / n",
+)
+ONE = np.ones((1, 1))
+
+
+@spread.predict
+def exact(width, layer):
+    return (1 + 5 / width) ** (layer - 1) - 1
+
+
+def squares(width, layers, rng, activation="relu", w_var=2.0, n=8_000):
+    _, G = criticality.exact_sampler(
+        ONE,
+        width=width,
+        depth=max(layers),
+        activation=activation,
+        w_var=w_var,
+        n_samples=n,
+        return_kernels=True,
+        rng=rng,
+    )
+    return np.stack([(G[:, l - 1, 0] / w_var - 1) ** 2 for l in layers], axis=1)  # the mean is exactly K
+
+
+@spread.measure
+def relu(width, rng):
+    return squares(width, [3, 5], rng)
+
+
+def leading(width, layer):
+    return 5 * (layer - 1) / width
+
+
+@spread.control(
+    "the leading term alone is too small at width 50",
+    predict=leading,
+    grid=grid(width=[50], replicates=8, joint={"layer": [3, 5]}),
+)
+def leading_order(width, rng):
+    return squares(width, [3, 5], rng)
+
+
+@spread.control("linear networks have 2 in place of 5")
+def linear(width, rng):
+    return squares(width, [3, 5], rng, "linear", 1.0)
+
+
+@spread.figure
+def draw_spread(ax, result):
+    for k, width in enumerate(result.axis("width")):
+        l = np.linspace(1, 6, 50)
+        ax.plot(l, (1 + 5 / width) ** (l - 1) - 1, "--", color=f"C{k}")
+        result.errorbar(ax, width=width, color=f"C{k}", label=f"width {width}")
+    ax.plot(l, 5 * (l - 1) / 50, ":", color="0.6", label="5 (l - 1) / n, width 50")
+    ax.set(xlabel="layer l", ylabel="Var(G) / K²")
+    ax.legend()
+
+
+shift = Claim(
+    id="infinite_width.mean-shift",
+    statement="At finite width the mean tanh kernel is K + M / n, not K.",
+    source="Roberts, Yaida, Hanin 2022, section 4.4, with M from the vertex recursion",
+    criterion=Within(abs=5e-4),
+    quick=grid(width=[100], replicates=8),
+    full=grid(width=[100, 200], replicates=64),
+)
+LAYER = 20
+KERNEL, _, SHIFT = criticality.vertex_recursion("tanh", LAYER, 1.0, K1=0.5)
+
+
+@shift.predict
+def corrected(width):
+    return KERNEL[-1] + SHIFT[-1] / width
+
+
+@shift.measure
+def tanh_networks(width, rng, n=2500):
+    _, G = criticality.exact_sampler(
+        ONE * math.sqrt(0.5),
+        width=width,
+        depth=LAYER,
+        activation="tanh",
+        w_var=1.0,
+        n_samples=n,
+        return_kernels=True,
+        rng=rng,
+    )
+    return G[:, LAYER - 1, 0]
+
+
+def infinite(width):
+    return KERNEL[-1]
+
+
+@shift.control("the kernel of infinite width is twenty standard errors off", predict=infinite)
+def without_shift(width, rng):
+    return tanh_networks(width, rng)
+
+
+@shift.figure
+def draw_shift(ax, result):
+    l = np.arange(1, LAYER + 1)
+    ax.axhline(1.0, ls=":", color="0.6", label="infinite width")
+    ax.plot(l, 1 + SHIFT / KERNEL / 100, "--", label="1 + M / (n K), n = 100")
+    estimate, (low, high) = result.estimate[0] / KERNEL[-1], np.asarray(result.interval[0]) / KERNEL[-1]
+    ax.errorbar([LAYER], [estimate], yerr=[[estimate - low], [high - estimate]], fmt="o", label="networks")
+    ax.set(xlabel="layer l", ylabel="mean kernel / K")
+    ax.legend()
+
+
+if __name__ == "__main__":
+    main()

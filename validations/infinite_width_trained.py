@@ -1,0 +1,234 @@
+"""Wide trained networks: ensembles are Student-t, and the kernels' errors fall like the root of the width."""
+
+import numpy as np
+from scipy import special, stats
+
+from theorylab.infinite_width import kernels, predict_gradient_flow
+from theorylab.validation import Claim, FollowsLaw, Rate, grid, main
+
+XT = np.array([-2.0, -1.2, 0.3, 1.1, 2.3])
+YT = np.sin(XT)
+ALPHA = 2.0
+NET = {"depth": 1, "activation": "erf", "w_var": 2.25, "b_var": 0.25}
+
+
+def hidden(n, width, points, rng):
+    """Preactivations (n, width, points) of n random networks with inputs on the line."""
+    w, b = rng.normal(0, 1.5, (n, width, 1)), rng.normal(0, 0.5, (n, width, 1))
+    return w * points + b
+
+
+def erf_slope(z):
+    return 2 / np.sqrt(np.pi) * np.exp(-z * z)
+
+
+def law(x, method, df=2 * ALPHA):
+    """Limit law at the point x of networks trained to interpolation; alpha = beta."""
+    P, Z = XT[:, None], np.array([[x]])
+    K, T = kernels.nngp_ntk(P, **NET)
+    Kc, Tc = kernels.nngp_ntk(Z, P, **NET)
+    if method == "readout":
+        T, Tc = K, Kc
+    mean, cov = predict_gradient_flow(K, T, Kc, Tc, kernels.nngp(Z, **NET), YT)
+    return stats.t(df=df, loc=mean[0], scale=np.sqrt(cov[0, 0]))
+
+
+def trained(method, x, width, rng, n):
+    """Outputs at x after training, one per network; the network is linear in its parameters' change."""
+    out = np.empty(n)
+    points = np.append(XT, x)
+    for k in range(0, n, 50):
+        m = min(50, n - k)
+        z = hidden(m, width, points, rng)
+        f = special.erf(z)
+        s = ALPHA / rng.gamma(ALPHA, size=m)
+        kernel = np.einsum("nwi,nwj->nij", f, f, optimize=True) / width
+        if method == "readout":
+            tangent = kernel
+            start = np.linalg.cholesky(kernel + 1e-12 * np.eye(6)) @ rng.standard_normal((m, 6, 1))
+        else:
+            v = rng.standard_normal((m, width, 1))
+            start = np.swapaxes(f, 1, 2) @ v / np.sqrt(width)
+            g = v * erf_slope(z)
+            inner = np.einsum("nwi,nwj->nij", g, g, optimize=True) / width
+            tangent = kernel + inner * (2.25 * np.outer(points, points) + 0.25)
+        start = np.sqrt(s)[:, None] * start[:, :, 0]
+        step = np.linalg.solve(tangent[:, :5, :5], (YT - start[:, :5])[..., None])
+        out[k : k + m] = start[:, 5] + (tangent[:, 5:, :5] @ step)[:, 0, 0]
+    return out
+
+
+def make(name, statement, source, method, width, n, distance):
+    claim = Claim(
+        id=f"infinite_width.{name}",
+        statement=statement,
+        source=source,
+        criterion=FollowsLaw(distance=distance),
+        quick=grid(x=[-0.5], width=[width], replicates=2),
+        full=grid(x=[-0.5, 3.0], width=[8192], replicates=16),
+    )
+
+    @claim.predict
+    def student(x, width):
+        return law(x, method)
+
+    @claim.measure
+    def ensemble(x, width, rng):
+        return trained(method, x, width, rng, n)
+
+    def gaussian(x, width):
+        t = law(x, method)
+        return stats.norm(t.mean(), t.std())
+
+    @claim.control("a Gaussian of the same variance has lighter tails", predict=gaussian)
+    def against_gaussian(x, width, rng):
+        return trained(method, x, width, rng, n)
+
+    @claim.control(
+        "networks of width 16 are far from the limit", grid=grid(x=[3.0], width=[16], replicates=2)
+    )
+    def narrow(x, width, rng):
+        return trained(method, x, width, rng, n)
+
+    @claim.figure
+    def draw(ax, result):
+        sample = result.samples(x=-0.5, width=width)
+        t, g = law(-0.5, method), gaussian(-0.5, width)
+        u = np.linspace(*t.ppf([0.002, 0.998]), 300)
+        ax.hist(
+            sample,
+            bins=np.linspace(u[0], u[-1], 60),
+            density=True,
+            color="C0",
+            alpha=0.4,
+            label=f"trained networks, width {width}",
+        )
+        ax.plot(u, t.pdf(u), "--", label="Student t, 4 degrees of freedom")
+        ax.plot(u, g.pdf(u), "-", color="0.6", label="Gaussian of the same variance")
+        ax.set(xlabel="output at x = -0.5", ylabel="density")
+        ax.legend()
+
+    return claim
+
+
+readout = make(
+    "trained-readout",
+    "Networks whose readout alone is trained form a Student-t ensemble whose degrees of freedom stay 2 "
+    "alpha.",
+    "Lee et al. 2022, Theorem 3.3",
+    "readout",
+    512,
+    12_000,
+    0.03,
+)
+full = make(
+    "trained-network",
+    "Fully trained networks form a Student-t ensemble around the prediction of the tangent kernel.",
+    "Lee et al. 2022, Theorem 3.4",
+    "ntk",
+    1024,
+    6_000,
+    0.035,
+)
+
+tangent = Claim(
+    id="infinite_width.tangent-rate",
+    statement="The tangent kernel of a random network approaches its limit like one over the root of the "
+    "width.",
+    source="Jacot et al. 2018, Theorem 1; rate by the central limit theorem",
+    criterion=Rate(axis="width", slope=-0.5, abs=0.1),
+    quick=grid(width=[64, 256, 1024, 4096], replicates=24),
+    full=grid(width=[64, 256, 1024, 4096, 16384], replicates=200),
+)
+LIMIT = kernels.ntk(XT[:, None], **NET)
+
+
+def kernel_error(width, rng, v):
+    z = hidden(6, width, XT, rng)
+    f, g = special.erf(z), v * erf_slope(z)
+    T = np.swapaxes(f, 1, 2) @ f + np.swapaxes(g, 1, 2) @ g * (2.25 * np.outer(XT, XT) + 0.25)
+    return np.linalg.norm(T / width - LIMIT, axis=(1, 2)).mean()
+
+
+@tangent.measure
+def gaussian_readout(width, rng):
+    return kernel_error(width, rng, rng.standard_normal((6, width, 1)))
+
+
+@tangent.control("readout weights of infinite variance never average out")
+def heavy_readout(width, rng):
+    return kernel_error(width, rng, rng.standard_t(1.5, (6, width, 1)) / np.sqrt(2))
+
+
+@tangent.figure
+def draw_tangent(ax, result):
+    width = np.array(result.axis("width"), dtype=float)
+    result.errorbar(ax, label="Gaussian readout")
+    result.errorbar(ax, branch="heavy_readout", color="0.6", label="heavy-tailed readout")
+    ax.plot(width, result.estimate[0] * (width / width[0]) ** -0.5, "--", label="slope -1/2")
+    ax.set(xscale="log", yscale="log", xlabel="width", ylabel="error of the tangent kernel")
+    ax.legend()
+
+
+descent = Claim(
+    id="infinite_width.descent",
+    statement="After gradient descent a wide network equals kernel regression, with an error like one "
+    "over the root of the width.",
+    source="Lee, Xiao et al. 2019, Theorem 2.1; same number of steps on both sides",
+    criterion=Rate(axis="width", slope=-0.5, abs=0.15, statistic="geomean"),
+    quick=grid(width=[64, 512, 4096], replicates=80),
+    full=grid(width=[64, 256, 1024, 4096, 16384], replicates=64),
+)
+TEST = np.linspace(-2.5, 3.0, 12)
+ETA = 1.0 / float(np.linalg.eigvalsh(LIMIT)[-1])
+
+
+def gap(width, rng, power=0.5, steps=100):
+    """Rms difference on the test points between descent and its linear limit from the same start."""
+    w, b, v = (rng.standard_normal((width, 1)) for _ in range(3))
+    scale, speed = width**-power, ETA * width ** (2 * power - 1)
+
+    def forward(points):
+        z = 1.5 * w * points + 0.5 * b
+        f = special.erf(z)
+        return z, f, scale * (v.T @ f)[0]
+
+    start, residual = forward(TEST)[2], YT - forward(XT)[2]
+    for _ in range(steps):
+        z, f, out = forward(XT)
+        r = out - YT
+        back = scale * v * erf_slope(z) * r
+        v -= speed * scale * f @ r[:, None]
+        w -= speed * 1.5 * (back @ XT[:, None])
+        b -= speed * 0.5 * back.sum(axis=1, keepdims=True)
+    e, U = np.linalg.eigh(LIMIT)
+    filt = U * ((1 - (1 - ETA * e) ** steps) / e) @ U.T
+    change = kernels.ntk(TEST[:, None], XT[:, None], **NET) @ filt @ residual
+    return np.sqrt(np.mean((forward(TEST)[2] - start - change) ** 2))
+
+
+@descent.measure
+def kernel_regime(width, rng):
+    return gap(width, rng)
+
+
+@descent.control(
+    "with a readout of size 1/n the hidden layer moves at every width",
+    grid=grid(width=[64, 512, 4096], replicates=4),
+)
+def mean_field(width, rng):
+    return gap(width, rng, power=1.0)
+
+
+@descent.figure
+def draw_descent(ax, result):
+    width = np.array(result.axis("width"), dtype=float)
+    result.errorbar(ax, label="trained networks")
+    result.errorbar(ax, branch="mean_field", color="0.6", label="readout of size 1/n")
+    ax.plot(width, result.estimate[0] * (width / width[0]) ** -0.5, "--", label="slope -1/2")
+    ax.set(xscale="log", yscale="log", xlabel="width", ylabel="rms distance to kernel regression")
+    ax.legend()
+
+
+if __name__ == "__main__":
+    main()
