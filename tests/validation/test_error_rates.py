@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from theorylab.validation import AtLeast, AtMost, Better, Exact, FollowsLaw, Holds, Rate, Verdict, Within
-from theorylab.validation._criteria import Points
+from theorylab.validation._criterion import Points
 
 LEVEL = 0.05
 RUNS = 2000

@@ -21,8 +21,11 @@ of the cells to the report, is derived.
 """
 
 from ._claim import Claim, Control, Samples
-from ._criteria import AtLeast, AtMost, Better, Criterion, Exact, FollowsLaw, Holds, Rate, Within
+from ._criteria import AtLeast, AtMost, Better, Exact, Within
+from ._criterion import Criterion
 from ._grid import Grid, grid
+from ._laws import FollowsLaw, Holds
+from ._rate import Rate
 from ._result import BranchResult, Result
 from ._script import main
 from ._store import StoreError

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._lib.checks import check_choice, check_real
-from ._criteria import Criterion
+from ._criterion import Criterion
 from ._grid import Cell, Grid
 
 if TYPE_CHECKING:

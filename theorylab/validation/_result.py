@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._claim import CLAIM, Claim
-from ._criteria import Criterion, Points
+from ._criterion import Criterion, Points
 from ._discovery import enter
 from ._grid import Cell, Grid
 from ._store import CellResult
