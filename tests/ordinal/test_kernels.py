@@ -121,6 +121,20 @@ def test_conjugate_bounds_from_below():
         assert (-u * (b + d) + t * b - f <= dual.conjugate(u, t) + 1e-12).all()
 
 
+@pytest.mark.parametrize("own", [1e-1, 1e-6, 1e-12, 3e-15])
+def test_conjugate_near_the_edge_of_its_domain(own):
+    """Where 1 - (u - t) is tiny the terms must share its rounding: compare at the rounded u and t."""
+    for t in (0.0, 1e-9, 1e-3, 0.7, 30.0):
+        u = t + (1.0 - own)
+        with mp.workdps(50):
+            U, V = mp.mpf(u), mp.mpf(t)
+            rho = 2 * U * V / (1 + mp.sqrt(1 + 4 * U * V))
+            above, below = U - rho, V - rho
+            want = -U * mp.log((1 - above) / above) + mp.log(1 - above - below)
+            want += V * mp.log(below / (1 - below)) if t else 0
+        assert dual.conjugate(u, t) == pytest.approx(float(want), abs=1e-13 * (1 + t))
+
+
 def derivatives(X, y, theta):
     """Return loss, gradient and Hessian in theta from the kernels."""
     design = Design(X, y, np.ones(len(y)))
