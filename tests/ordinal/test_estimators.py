@@ -234,6 +234,22 @@ def test_no_penalty_with_a_finite_optimum():
     assert model.objective_ < PrestoClassifier(1e-3).fit(X, y).objective_
 
 
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_array])
+def test_no_penalty_on_sparse_input(kind):
+    X, y = toy()
+    dense, sparse = PrestoClassifier(0.0).fit(X, y), PrestoClassifier(0.0).fit(kind(X), y)
+    assert max(sparse.kkt_, sparse.dual_gap_) <= 1e-9
+    assert sparse.objective_ == pytest.approx(dense.objective_, abs=1e-12)
+    path = presto_path(kind(X), y, alphas=[0.1, 0.01, 0.0])
+    np.testing.assert_allclose(path.coefs[-1], dense.coef_, atol=1e-7)
+
+
+def test_no_penalty_on_wide_input():
+    X, y = simulate(40, 610, 3, 0)
+    with pytest.warns(ConvergenceWarning, match="kkt.*gap"):
+        PrestoClassifier(0.0).fit(X, y)
+
+
 def test_complete_separation_of_every_class():
     x = np.arange(30.0)[:, None]
     with pytest.warns(ConvergenceWarning, match="separat"):
@@ -280,6 +296,16 @@ def test_sparse_and_pipeline():
         np.testing.assert_allclose(po.coef_, ProportionalOddsClassifier().fit(X, y).coef_, atol=1e-9)
     piped = make_pipeline(StandardScaler(), PrestoClassifier(0.01)).fit(X, y)
     np.testing.assert_allclose(piped.predict_proba(X), dense.predict_proba(X), atol=1e-9)
+
+
+def test_sparse_entries_stored_twice():
+    X, y = simulate(100, 3, 3, 0)
+    once = sp.csr_array(X)
+    data, columns = np.repeat(once.data, 2) * np.tile([0.3, 0.7], once.nnz), np.repeat(once.indices, 2)
+    twice = sp.csr_array((data, columns, 2 * once.indptr), shape=X.shape)
+    model = PrestoClassifier(0.01).fit(twice, y)
+    np.testing.assert_allclose(model.coef_, PrestoClassifier(0.01).fit(X, y).coef_, atol=1e-8)
+    assert twice.nnz == 2 * once.nnz
 
 
 def test_cv_scores_are_the_naive_ones():
