@@ -187,7 +187,8 @@ def test_gap_bounds_true_suboptimality():
         assert gap > 1e-7
     assert presto_dual_gap(X, y, model.intercept_[::-1], 0 * model.coef_, lam) == np.inf
     labels = np.array(["a", "b", "c", "d"])[y]
-    assert presto_dual_gap(X, labels, model.intercept_, model.coef_, lam) <= 1e-9
+    with pytest.warns(UserWarning, match="class_order"):
+        assert presto_dual_gap(X, labels, model.intercept_, model.coef_, lam) <= 1e-9
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.4])
@@ -207,6 +208,18 @@ def test_gap_input():
         presto_dual_gap(X, y, [0.0, 1.0], np.zeros((2, 3)), 0.1)
     with pytest.raises(ValueError, match="distinct labels"):
         presto_dual_gap(X, y, [0.0], np.zeros((1, 2)), 0.1)
+    with pytest.raises(ValueError, match="penalty_factors"):
+        presto_dual_gap(X, y, [0.0, 1.0], np.zeros((2, 2)), 0.1, penalty_factors=[1.0, -1.0])
+
+
+def test_gap_of_ordered_categories():
+    pd = pytest.importorskip("pandas")
+    from theorylab.ordinal import PrestoClassifier
+
+    X, y = simulate(60, 2, 3, 0)
+    target = pd.Series(pd.Categorical.from_codes(y, ["low", "mid", "high"], ordered=True))
+    model = PrestoClassifier(0.02, standardize=False).fit(X, target)
+    assert presto_dual_gap(X, target, model.intercept_, model.coef_, 0.02) <= 1e-9
 
 
 def test_public_hessian():

@@ -199,6 +199,11 @@ def test_planner():
     assert logistic > 10 * ours
     with pytest.raises(np.linalg.LinAlgError):
         rare_event_variance(np.ones((5, 1)), [0.0, 1.0], [1.0])
+    for n in (0.0, -3.0, np.nan):
+        with pytest.raises(ValueError, match="n must"):
+            rare_event_variance(X[:100], [0.0, 4.0], beta, n=n)
+    with pytest.raises(ValueError, match="standard_error must"):
+        plan.size_for_slope(0.0)
 
 
 def naive_calibration(event, p, bins):

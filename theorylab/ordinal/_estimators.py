@@ -178,7 +178,8 @@ class PrestoClassifier(OrdinalClassifier):
         Penalty used, and the smallest one at which all slopes vanish.
     objective_, kkt_, dual_gap_ : float
         Objective, largest violation of the optimality conditions, and upper
-        bound of the distance to the minimum, in standardised coordinates.
+        bound of the distance to the minimum, in standardised coordinates (see
+        `PrestoPath` for ``crossing="train"`` and slopes without penalty).
     n_iter_ : int
     n_crossing_ : int
         Training rows with a cumulative logit at or below the one before it.

@@ -219,7 +219,8 @@ class ProportionalOddsClassifier(OrdinalClassifier):
     converged_ : bool
     objective_, kkt_, dual_gap_ : float
         Mean negative log-likelihood plus penalty, largest gradient entry, and
-        upper bound of the distance to the minimum.
+        upper bound of the distance to the minimum (without a ridge: to that
+        among slopes no larger than the fitted ones).
     n_iter_ : int
     n_features_in_, feature_names_in_
 
