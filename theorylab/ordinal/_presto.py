@@ -138,6 +138,8 @@ def fit_path(
     """Fit on validated input. With `single`, wide data get a short path towards the one penalty in `lams`."""
     design = Design(X, codes, weights, standardize=standardize)
     alpha_max, theta = largest_penalty(design, l1_ratio, factors, tol=tol, max_iter=max_iter)
+    if theta is not None and not is_legal(design, theta, crossing):
+        theta = None  # the fit of the free features may cross at other classes
     given = lams is not None
     if lams is None:
         lams = max(alpha_max, np.finfo(float).resolution) * np.geomspace(1.0, eps, n_alphas)
