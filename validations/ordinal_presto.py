@@ -81,7 +81,7 @@ bounding = Claim(
     id="ordinal.gap-bounds-excess",
     statement="The duality gap of moved coefficients is never below their true distance to the optimum.",
     source="weak duality; closed-form conjugate of the cumulative-logit loss",
-    # Shortfall of the gap below the excess; 1e-12 covers the gap of the reference optimum and rounding.
+    # Shortfall of the gap below the excess over the reference optimum, which is promised to 1e-9 itself.
     criterion=Exact(abs=1e-9),
     quick=grid(eps=[1e-1, 1e-2], replicates=4),
     full=grid(eps=[1e-1, 1e-2], replicates=50),

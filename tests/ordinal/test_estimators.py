@@ -101,6 +101,41 @@ def test_declared_class_that_does_not_occur(estimator, absent):
     assert np.isfinite(model.decision_function(X)[:, present]).all()
 
 
+def test_absent_middle_class_where_slopes_cross():
+    """The two equal boundaries of an absent class must not be parted when crossing logits are sorted."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((200, 2))
+    y = np.where(X[:, 0] > 0.3, 2, np.where(X[:, 1] > 0, 1, 0)) + (rng.random(200) < 0.3)
+    y[y == 3] = 0
+    plain = PrestoClassifier(1e-3).fit(X, y)
+    assert plain.n_crossing_ > 0
+    with pytest.warns(UserWarning, match="no sample"):
+        model = PrestoClassifier(1e-3, class_order=[0, 1, 9, 2, 8]).fit(X, y)
+    p = model.predict_proba(X)
+    assert not p[:, [2, 4]].any()
+    np.testing.assert_array_equal(p[:, [0, 1, 3]], plain.predict_proba(X))
+    np.testing.assert_array_equal(model.predict_median(X), plain.predict_median(X))
+    np.testing.assert_allclose(model.predict_cumulative_proba(X), np.cumsum(p, axis=1)[:, :4], atol=1e-15)
+    assert np.isneginf(model.decision_function(X)[:, [2, 4]]).all()
+    train = np.flatnonzero(y != 1)
+    with pytest.warns(UserWarning, match="lacks a class"):
+        cv = PrestoClassifierCV(cv=[(train, np.arange(200))], alphas=[1e-3], scoring="log_loss").fit(X, y)
+    with pytest.warns(UserWarning, match="no sample"):
+        fold = PrestoClassifier(1e-3, class_order=[0, 1, 2]).fit(X[train], y[train])
+    own = np.clip(fold.predict_proba(X)[np.arange(200), y], 1e-15, 1)
+    assert cv.cv_scores_[0, 0] == pytest.approx(-np.mean(np.log(own)), abs=1e-9)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan")])
+def test_missing_label_among_objects(missing):
+    X, y = simulate(30, 2, 3, 0)
+    labels = np.array(["low", "mid", "high"], object)[y]
+    labels[4] = missing
+    for order in (None, ["low", "mid", "high"]):
+        with pytest.raises(ValueError, match="Input y contains NaN"):
+            PrestoClassifier(class_order=order).fit(X, labels)
+
+
 def test_unused_categories_of_pandas():
     pd = pytest.importorskip("pandas")
     X, y = simulate(60, 2, 3, 0)
@@ -234,6 +269,22 @@ def test_no_penalty_with_a_finite_optimum():
     assert model.objective_ < PrestoClassifier(1e-3).fit(X, y).objective_
 
 
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_array])
+def test_no_penalty_on_sparse_input(kind):
+    X, y = toy()
+    dense, sparse = PrestoClassifier(0.0).fit(X, y), PrestoClassifier(0.0).fit(kind(X), y)
+    assert max(sparse.kkt_, sparse.dual_gap_) <= 1e-9
+    assert sparse.objective_ == pytest.approx(dense.objective_, abs=1e-12)
+    path = presto_path(kind(X), y, alphas=[0.1, 0.01, 0.0])
+    np.testing.assert_allclose(path.coefs[-1], dense.coef_, atol=1e-7)
+
+
+def test_no_penalty_on_wide_input():
+    X, y = simulate(40, 610, 3, 0)
+    with pytest.warns(ConvergenceWarning, match="kkt.*gap"):
+        PrestoClassifier(0.0).fit(X, y)
+
+
 def test_complete_separation_of_every_class():
     x = np.arange(30.0)[:, None]
     with pytest.warns(ConvergenceWarning, match="separat"):
@@ -282,6 +333,16 @@ def test_sparse_and_pipeline():
     np.testing.assert_allclose(piped.predict_proba(X), dense.predict_proba(X), atol=1e-9)
 
 
+def test_sparse_entries_stored_twice():
+    X, y = simulate(100, 3, 3, 0)
+    once = sp.csr_array(X)
+    data, columns = np.repeat(once.data, 2) * np.tile([0.3, 0.7], once.nnz), np.repeat(once.indices, 2)
+    twice = sp.csr_array((data, columns, 2 * once.indptr), shape=X.shape)
+    model = PrestoClassifier(0.01).fit(twice, y)
+    np.testing.assert_allclose(model.coef_, PrestoClassifier(0.01).fit(X, y).coef_, atol=1e-8)
+    assert twice.nnz == 2 * once.nnz
+
+
 def test_cv_scores_are_the_naive_ones():
     X, y = simulate(150, 3, 3, 0)
     folds = list(StratifiedKFold(3, shuffle=True, random_state=1).split(X, y))
@@ -328,6 +389,25 @@ def test_cv_with_weights_and_zero_weights():
     inner = [(place[tr[keep[tr]]], place[te[keep[te]]]) for tr, te in folds]
     b = PrestoClassifierCV(cv=inner, n_alphas=4).fit(X[keep], y[keep], sample_weight=w[keep])
     np.testing.assert_allclose(a.cv_scores_, b.cv_scores_, atol=1e-12)
+
+
+def test_cv_weights_reach_the_scorers():
+    X, y = simulate(120, 2, 3, 0)
+    w = np.random.default_rng(0).integers(0, 3, 120)
+    folds = list(StratifiedKFold(3).split(X, y))
+    ours = PrestoClassifierCV(cv=folds, n_alphas=4, scoring="log_loss").fit(X, y, sample_weight=w)
+    theirs = PrestoClassifierCV(cv=folds, n_alphas=4, scoring="neg_log_loss").fit(X, y, sample_weight=w)
+    np.testing.assert_allclose(theirs.cv_scores_, ours.cv_scores_, rtol=1e-12)
+    plain = PrestoClassifierCV(cv=folds, n_alphas=4, scoring=lambda e, X, y: e.score(X, y)).fit(X, y, w)
+    assert (plain.cv_scores_ <= 0).all()
+
+
+def test_cv_bad_arguments():
+    X, y = simulate(60, 2, 3, 0)
+    with pytest.raises(ValueError, match="scoring"):
+        PrestoClassifierCV(scoring=None).fit(X, y)
+    with pytest.raises(ValueError, match="cv: a part of fold"):
+        PrestoClassifierCV(cv=[(np.arange(60), np.arange(0))]).fit(X, y)
 
 
 @pytest.mark.parametrize("scoring", ["brier", "log_loss"])

@@ -121,6 +121,20 @@ def test_conjugate_bounds_from_below():
         assert (-u * (b + d) + t * b - f <= dual.conjugate(u, t) + 1e-12).all()
 
 
+@pytest.mark.parametrize("own", [1e-1, 1e-6, 1e-12, 3e-15])
+def test_conjugate_near_the_edge_of_its_domain(own):
+    """Where 1 - (u - t) is tiny the terms must share its rounding: compare at the rounded u and t."""
+    for t in (0.0, 1e-9, 1e-3, 0.7, 30.0):
+        u = t + (1.0 - own)
+        with mp.workdps(50):
+            U, V = mp.mpf(u), mp.mpf(t)
+            rho = 2 * U * V / (1 + mp.sqrt(1 + 4 * U * V))
+            above, below = U - rho, V - rho
+            want = -U * mp.log((1 - above) / above) + mp.log(1 - above - below)
+            want += V * mp.log(below / (1 - below)) if t else 0
+        assert dual.conjugate(u, t) == pytest.approx(float(want), abs=1e-13 * (1 + t))
+
+
 def derivatives(X, y, theta):
     """Return loss, gradient and Hessian in theta from the kernels."""
     design = Design(X, y, np.ones(len(y)))
@@ -173,7 +187,8 @@ def test_gap_bounds_true_suboptimality():
         assert gap > 1e-7
     assert presto_dual_gap(X, y, model.intercept_[::-1], 0 * model.coef_, lam) == np.inf
     labels = np.array(["a", "b", "c", "d"])[y]
-    assert presto_dual_gap(X, labels, model.intercept_, model.coef_, lam) <= 1e-9
+    with pytest.warns(UserWarning, match="class_order"):
+        assert presto_dual_gap(X, labels, model.intercept_, model.coef_, lam) <= 1e-9
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.4])
@@ -193,6 +208,18 @@ def test_gap_input():
         presto_dual_gap(X, y, [0.0, 1.0], np.zeros((2, 3)), 0.1)
     with pytest.raises(ValueError, match="distinct labels"):
         presto_dual_gap(X, y, [0.0], np.zeros((1, 2)), 0.1)
+    with pytest.raises(ValueError, match="penalty_factors"):
+        presto_dual_gap(X, y, [0.0, 1.0], np.zeros((2, 2)), 0.1, penalty_factors=[1.0, -1.0])
+
+
+def test_gap_of_ordered_categories():
+    pd = pytest.importorskip("pandas")
+    from theorylab.ordinal import PrestoClassifier
+
+    X, y = simulate(60, 2, 3, 0)
+    target = pd.Series(pd.Categorical.from_codes(y, ["low", "mid", "high"], ordered=True))
+    model = PrestoClassifier(0.02, standardize=False).fit(X, target)
+    assert presto_dual_gap(X, target, model.intercept_, model.coef_, 0.02) <= 1e-9
 
 
 def test_public_hessian():

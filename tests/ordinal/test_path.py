@@ -112,6 +112,18 @@ def test_free_feature_has_zero_gradient():
     assert free.objective_ == pytest.approx(nearly.objective_, abs=5e-8)
 
 
+def test_free_features_that_cross():
+    """The fit of the free features alone, where the path starts, may violate the constraints of "train"."""
+    X, y = simulate(150, 5, 5, 1)
+    free = {"penalty_factors": [0.0, 0.0, 0.0, 1.0, 1.0]}
+    assert presto_path(X, y, n_alphas=1, **free).n_crossing[0] > 0
+    model = PrestoClassifier(0.01, crossing="train", **free).fit(X, y)
+    assert model.n_crossing_ == 0
+    assert max(model.kkt_, model.dual_gap_) <= 1e-9
+    nearly = PrestoClassifier(0.01, crossing="train", penalty_factors=[1e-7, 1e-7, 1e-7, 1.0, 1.0]).fit(X, y)
+    assert model.objective_ == pytest.approx(nearly.objective_, abs=1e-6)
+
+
 def test_binary_is_penalised_logistic_regression():
     from sklearn.linear_model import LogisticRegression
 

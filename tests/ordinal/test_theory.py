@@ -88,6 +88,20 @@ def test_collinear_and_constant_columns():
     assert not more.coef_[:, 3].any()
 
 
+def test_standard_errors_with_dependent_columns():
+    """A full set of dummies has the standard errors of the set without the last one."""
+    X, y = simulate(150, 2, 4, 0)
+    dummies = np.eye(3)[np.random.default_rng(0).integers(0, 3, 150)]
+    for extra, kept in ((dummies, dummies[:, :2]), (X[:, :1], X[:, :0]), (X @ [[1.0], [2.0]], X[:, :0])):
+        for information in ("observed", "expected"):
+            model = ProportionalOddsClassifier(information=information)
+            more = model.fit(np.column_stack((X, extra)), y).cov_params_
+            plain = model.fit(np.column_stack((X, kept)), y).cov_params_
+            n = len(plain)
+            np.testing.assert_allclose(more[:n, :n], plain, rtol=1e-9, atol=1e-12)
+            assert not more[n:].any()
+
+
 def test_summary():
     X, y = toy()
     model = ProportionalOddsClassifier(class_order=[0, 1, 2]).fit(X, y)
@@ -101,7 +115,11 @@ def test_summary():
         model.summary(1.0)
     with pytest.warns(UserWarning, match="no sample"):
         merged = ProportionalOddsClassifier(class_order=[0, 1, 5, 2]).fit(X, y)
-    assert len(merged.summary().names) == 4
+    assert merged.summary().names == table.names
+    with pytest.warns(UserWarning, match="no sample"):
+        edges = ProportionalOddsClassifier(class_order=[-2, -1, 0, 1, 2, 7, 8]).fit(X, y)
+    assert edges.summary().names == table.names
+    np.testing.assert_array_equal(edges.summary(0.9).upper, table.upper)
 
 
 def test_information_golden():
@@ -181,6 +199,11 @@ def test_planner():
     assert logistic > 10 * ours
     with pytest.raises(np.linalg.LinAlgError):
         rare_event_variance(np.ones((5, 1)), [0.0, 1.0], [1.0])
+    for n in (0.0, -3.0, np.nan):
+        with pytest.raises(ValueError, match="n must"):
+            rare_event_variance(X[:100], [0.0, 4.0], beta, n=n)
+    with pytest.raises(ValueError, match="standard_error must"):
+        plan.size_for_slope(0.0)
 
 
 def naive_calibration(event, p, bins):

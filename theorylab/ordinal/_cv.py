@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from theorylab._lib.checks import check_choice, check_int, check_real
 
 from ._estimators import OrdinalClassifier, PrestoClassifier, class_probabilities
-from ._labels import spread_boundaries
+from ._labels import ordered_logits, spread_boundaries
 from ._metrics import multiclass_losses
 from ._presto import Fitted, check_settings, check_weights, fit_path
 
@@ -39,7 +40,8 @@ class PrestoClassifierCV(OrdinalClassifier):
     scoring : {"brier", "log_loss"} or scorer
         Mean over rows of ``sum_k (1[y = k] - p_k)^2`` or of ``-log p_y``
         (clipped at 1e-15); or the name of a scikit-learn scorer, or a callable
-        ``scorer(estimator, X, y)``, larger being better.
+        ``scorer(estimator, X, y)``, larger being better. Scorers that take
+        ``sample_weight`` get the case weights.
     rule : {"min", "1se"}
         The largest penalty that attains the largest mean loss, or the largest
         one within a standard error of it.
@@ -132,6 +134,10 @@ class PrestoClassifierCV(OrdinalClassifier):
             classes all the same.
         """
         check_choice(self.rule, "rule", ("min", "1se"))
+        if not isinstance(self.scoring, str) and not callable(self.scoring):
+            raise ValueError(
+                f"scoring must be 'brier', 'log_loss', a scorer's name or a callable, got {self.scoring!r}"
+            )
         rows, codes, w, present = self._validated(X, y, sample_weight)
         ratio, factors, tol, max_iter = check_settings(
             rows.shape[1], self.l1_ratio, self.penalty_factors, self.crossing, self.tol, self.max_iter
@@ -199,6 +205,9 @@ class PrestoClassifierCV(OrdinalClassifier):
         self, X: Any, labels: NDArray[Any], w: FloatArray, splits: list[Any], options: Any
     ) -> FloatArray:
         """Return the loss of each penalty on each fold."""
+        empty = [f for f, (train, test) in enumerate(splits) if min(train.size, test.size) == 0]
+        if empty:
+            raise ValueError(f"cv: a part of fold {empty} has no row of positive weight")
         lost = [
             f for f, (train, _) in enumerate(splits) if np.unique(labels[train]).size < np.unique(labels).size
         ]
@@ -228,7 +237,7 @@ class PrestoClassifierCV(OrdinalClassifier):
         alpha, beta = spread_boundaries(fit.intercepts, fit.coefs, present, K)
         if self.scoring in ("brier", "log_loss"):
             rows = X[test]
-            logits = np.stack([np.asarray(rows @ b.T) + a for a, b in zip(alpha, beta)])
+            logits = np.stack([ordered_logits(np.asarray(rows @ b.T) + a, a, b) for a, b in zip(alpha, beta)])
             losses = multiclass_losses(class_probabilities(logits), labels[test], self.scoring)
             return np.asarray(np.average(losses, axis=1, weights=w[test]))
         return np.array([self._external(X[test], labels[test], w[test], a, b) for a, b in zip(alpha, beta)])
@@ -243,7 +252,8 @@ class PrestoClassifierCV(OrdinalClassifier):
         model.classes_, model.intercept_, model.coef_ = self.classes_, alpha, beta
         model.n_features_in_ = beta.shape[1]
         scorer = get_scorer(self.scoring)
-        return -float(scorer(model, X, self.classes_[labels]))
+        weights = {"sample_weight": w} if np.ptp(w) > 0 and _takes_weights(scorer) else {}
+        return -float(scorer(model, X, self.classes_[labels], **weights))
 
     def _choose(self, fit: Fitted) -> None:
         """Set the chosen penalty and its fit."""
@@ -260,3 +270,11 @@ class PrestoClassifierCV(OrdinalClassifier):
         self.objective_, self.kkt_ = float(s.objective[best]), float(s.kkt[best])
         self.dual_gap_, self.n_crossing_ = float(s.dual_gap[best]), int(fit.n_crossing[best])
         self.n_iter_ = max(int(s.n_iter.sum()), 1)
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Tell whether a scorer, or the metric it wraps, accepts ``sample_weight``."""
+    try:
+        return "sample_weight" in signature(getattr(scorer, "_score_func", scorer)).parameters
+    except (TypeError, ValueError):  # a callable without a signature
+        return False

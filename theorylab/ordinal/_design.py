@@ -39,7 +39,11 @@ class Design:
         moments: tuple[FloatArray, FloatArray] | None = None,
         rows: NDArray[Any] | None = None,
     ) -> None:
-        self.X, self.sparse = X, not isinstance(X, np.ndarray)
+        self.sparse = not isinstance(X, np.ndarray)
+        if self.sparse and not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()  # entries stored twice would count twice in the deviations
+        self.X = X
         self.n_classes = int(codes.max()) + 1
         self.n_features = X.shape[1]
         w = weights

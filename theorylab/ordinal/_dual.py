@@ -65,11 +65,11 @@ def conjugate(u: float, t: float) -> float:
         own = (
             above * below * (1.0 + root) / (2.0 * u * t)
         )  # equal in exact arithmetic, without the cancellation
-    value = math.log(own)
+    value = math.log(own)  # 1 - above and 1 - below as sums, so that the rounding of `own` cancels
     if u > 0.0:
-        value -= u * (math.log1p(-above) - math.log(above))
+        value -= u * (math.log(own + below) - math.log(above))
     if t > 0.0:
-        value += t * (math.log(below) - math.log1p(-below))
+        value += t * (math.log(below) - math.log(own + above))
     return value
 
 

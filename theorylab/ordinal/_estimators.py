@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from theorylab._lib.backend import require_numpy
 from theorylab._lib.checks import check_real
 
-from ._labels import encode_labels, present_classes
+from ._labels import encode_labels, ordered_logits, present_classes
 from ._presto import check_settings, check_weights, fit_path
 
 __all__ = ["OrdinalClassifier", "PrestoClassifier", "class_log_probabilities", "class_probabilities"]
@@ -95,6 +95,10 @@ class OrdinalClassifier(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, accept_sparse=("csr", "csc"), dtype=np.float64, reset=False)
         return np.asarray(X @ self.coef_.T) + self.intercept_
 
+    def _ordered(self, X: Any) -> FloatArray:
+        """Return the cumulative logits sorted along each row."""
+        return ordered_logits(self.cumulative_logits(X), self.intercept_, self.coef_)
+
     def predict_proba(self, X: Any) -> FloatArray:
         """Return the probability of each class; each row is a distribution, also where slopes cross.
 
@@ -106,15 +110,15 @@ class OrdinalClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray, shape (n, K)
         """
-        return class_probabilities(self.cumulative_logits(X))
+        return class_probabilities(self._ordered(X))
 
     def predict_cumulative_proba(self, X: Any) -> FloatArray:
         """Return P(y <= k | x) for all boundaries, sorted along each row, shape (n, K - 1)."""
-        return np.asarray(expit(np.sort(self.cumulative_logits(X), axis=1)))
+        return np.asarray(expit(self._ordered(X)))
 
     def decision_function(self, X: Any) -> FloatArray:
         """Return log-probabilities, shape (n, K); for two classes the log-odds of the second, shape (n,)."""
-        logits = self.cumulative_logits(X)
+        logits = self._ordered(X)
         return -logits[:, 0] if logits.shape[1] == 1 else class_log_probabilities(logits)
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -124,7 +128,7 @@ class OrdinalClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_median(self, X: Any) -> NDArray[Any]:
         """Return the first class whose cumulative probability reaches one half."""
-        below_half = np.count_nonzero(self.cumulative_logits(X) < 0.0, axis=1)
+        below_half = np.count_nonzero(self._ordered(X) < 0.0, axis=1)
         return np.asarray(self.classes_[below_half])
 
     @property
@@ -174,7 +178,8 @@ class PrestoClassifier(OrdinalClassifier):
         Penalty used, and the smallest one at which all slopes vanish.
     objective_, kkt_, dual_gap_ : float
         Objective, largest violation of the optimality conditions, and upper
-        bound of the distance to the minimum, in standardised coordinates.
+        bound of the distance to the minimum, in standardised coordinates (see
+        `PrestoPath` for ``crossing="train"`` and slopes without penalty).
     n_iter_ : int
     n_crossing_ : int
         Training rows with a cumulative logit at or below the one before it.

@@ -11,6 +11,7 @@ from theorylab._lib.checks import as_float_array, check_int, check_real, check_s
 
 from . import _dual, _kernels
 from ._design import Design
+from ._labels import encode_labels
 from ._presto import check_weights
 
 __all__ = ["ordinal_gram", "ordinal_loss_grad_hess", "presto_dual_gap"]
@@ -87,7 +88,8 @@ def presto_dual_gap(
         The penalty acts on the slopes of these columns as they are
         (``standardize=False``).
     y : array_like, shape (n,)
-        Codes 0..K - 1, or K distinct sortable labels.
+        Codes 0..K - 1, or K distinct labels: the categories of an ordered
+        Categorical in their order, others sorted.
     intercept : array_like, shape (K - 1,)
     coef : array_like, shape (K - 1, p)
         Slopes beta_k of ``logit P(y <= k | x) = alpha_k + x' beta_k``.
@@ -122,6 +124,8 @@ def presto_dual_gap(
     p = design.n_features
     factors = np.ones(p) if penalty_factors is None else np.asarray(penalty_factors, dtype=np.float64)
     check_shape(factors, (p,), "penalty_factors", "one per feature")
+    if not np.isfinite(factors).all() or (factors < 0).any():
+        raise ValueError("penalty_factors must be finite and non-negative")
     return _gap(
         design, theta, np.append(0.0, alpha * ratio * factors), np.append(0.0, alpha * (1 - ratio) * factors)
     )
@@ -136,7 +140,8 @@ def ordinal_gram(
     ----------
     X : {array_like, SciPy sparse array}, shape (n, p)
     y : array_like, shape (n,)
-        Codes 0..K - 1, or K distinct sortable labels.
+        Codes 0..K - 1, or K distinct labels: the categories of an ordered
+        Categorical in their order, others sorted.
     intercept : array_like, shape (K - 1,)
     coef : array_like, shape (K - 1, p)
         Slopes beta_k; the logits must be ordered at each row's own class.
@@ -184,7 +189,7 @@ def _point(X: Any, y: Any, intercept: Any, coef: Any, sample_weight: Any) -> tup
     check_shape(coef, (m, p), "coef", "to match intercept and the columns of X")
     w = check_weights(sample_weight, X.shape[0])
     used = w > 0
-    codes = _codes(np.asarray(y), m + 1)[used]
+    codes = _codes(y, m + 1, used)
     if np.unique(codes).size <= m:
         raise ValueError(
             f"y lacks a class: intercept has {m} entries, which needs samples of all {m + 1} classes"
@@ -196,13 +201,14 @@ def _point(X: Any, y: Any, intercept: Any, coef: Any, sample_weight: Any) -> tup
     return design, theta
 
 
-def _codes(y: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
-    """Return class codes of labels that are codes already, or K distinct values."""
-    labels, codes = np.unique(y, return_inverse=True)
+def _codes(y: Any, n_classes: int, used: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return class codes of the used labels, which are codes already, or K distinct values."""
+    labels = np.unique(np.asarray(y)[used])
     if labels.size == n_classes:
-        return codes.astype(np.int64)
+        codes = encode_labels(y, None, used)[1][used]
+        return np.unique(codes, return_inverse=True)[1].astype(np.int64)
     if labels.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < n_classes:
-        return y.astype(np.int64)
+        return np.asarray(y)[used].astype(np.int64)
     raise ValueError(f"y has {labels.size} distinct labels, expected {n_classes} to match intercept")
 
 

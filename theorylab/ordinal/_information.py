@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from theorylab._lib.checks import as_float_array, check_shape
+from theorylab._lib.checks import as_float_array, check_real, check_shape
 
 from ._estimators import class_probabilities
 from ._presto import check_weights
@@ -134,7 +134,7 @@ class RareEventVariance:
 
     def size_for_slope(self, standard_error: float, feature: int = 0) -> tuple[float, float]:
         """Return the sizes at which proportional odds and the logistic fit reach a standard error."""
-        scale = self.n / float(standard_error) ** 2
+        scale = self.n / check_real(standard_error, "standard_error", low=0.0, open_low=True) ** 2
         return float(scale * self.slope_se[feature] ** 2), float(scale * self.slope_se_logistic[feature] ** 2)
 
 
@@ -187,7 +187,7 @@ def rare_event_variance(
     """
     X, alpha, beta = _checked(X, alpha, beta)
     w = check_weights(sample_weight, X.shape[0])
-    size = float(w.sum()) if n is None else float(n)
+    size = float(w.sum()) if n is None else check_real(n, "n", low=0.0, open_low=True)
     points = (w @ X / w.sum())[None] if at is None else as_float_array(at, "at", ndim=2, dtype=np.float64)
     check_shape(points, (points.shape[0], X.shape[1]), "at", "to match the columns of X")
     w = w / w.sum()

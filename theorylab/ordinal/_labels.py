@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["encode_labels", "present_classes", "spread_boundaries"]
+__all__ = ["encode_labels", "ordered_logits", "present_classes", "spread_boundaries"]
 
 
 def _declared_order(y: Any, class_order: Any) -> NDArray[Any] | None:
@@ -27,6 +27,13 @@ def _declared_order(y: Any, class_order: Any) -> NDArray[Any] | None:
     return None
 
 
+def _is_missing(label: Any) -> bool:
+    """Tell whether an object is None, NaN or a missing value of pandas."""
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(label, (float, np.floating)) and bool(np.isnan(label))
+
+
 def encode_labels(
     y: Any, class_order: Any, used: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[Any], Any]:
@@ -42,6 +49,8 @@ def encode_labels(
     labels = np.asarray(column_or_1d(y, warn=True))
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("Input y contains NaN or infinity.")
+    if labels.dtype.kind == "O" and any(map(_is_missing, labels)):
+        raise ValueError("Input y contains NaN.")
     if classes is None:
         check_classification_targets(labels)
         classes = np.unique(labels if used is None else labels[used])
@@ -95,3 +104,16 @@ def spread_boundaries(
     alpha[..., below == 0] = -np.inf
     alpha[..., below == present.size] = np.inf
     return alpha, beta
+
+
+def ordered_logits(logits: NDArray[Any], intercepts: NDArray[Any], coefs: NDArray[Any]) -> NDArray[Any]:
+    """Return the cumulative logits (n, K - 1) sorted along each row; merged boundaries stay together.
+
+    An absent class lies between two equal boundaries. Where others cross, sorting all of them could part the
+    two and give the class a probability.
+    """
+    moved = (np.diff(coefs, axis=0) != 0.0).any(axis=1) | (intercepts[1:] != intercepts[:-1])
+    own = np.concatenate(([True], moved))
+    if own.all():
+        return np.sort(logits, axis=1)
+    return np.sort(logits[:, own], axis=1)[:, np.cumsum(own) - 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -212,11 +213,14 @@ class ProportionalOddsClassifier(OrdinalClassifier):
         Equal rows: the slopes beta of ``logit P(y <= k | x) = alpha_k + x' beta``.
         Other programs report -beta.
     cov_params_ : ndarray, shape (K - 1 + p, K - 1 + p)
-        Covariance of intercepts, then slopes (of the classes that occur).
+        Covariance of intercepts, then slopes (of the classes that occur). A
+        constant column, or one that depends on earlier ones, has coefficient 0
+        and zeros here.
     converged_ : bool
     objective_, kkt_, dual_gap_ : float
         Mean negative log-likelihood plus penalty, largest gradient entry, and
-        upper bound of the distance to the minimum.
+        upper bound of the distance to the minimum (without a ridge: to that
+        among slopes no larger than the fitted ones).
     n_iter_ : int
     n_features_in_, feature_names_in_
 
@@ -320,9 +324,13 @@ class ProportionalOddsClassifier(OrdinalClassifier):
                 centred, newton.theta[:, 0], newton.theta[0, 1:], newton.design.w * w.sum()
             )
             H[m:, m:] += np.diag(newton.ridge) * w.sum()
-        try:
-            covariance = np.linalg.inv(H)
-        except np.linalg.LinAlgError:  # constant or collinear columns
+        if self.converged_:
+            L = np.empty_like(H)
+            _newton.solve_support(H, np.arange(H.shape[0]), H.shape[0], np.zeros(H.shape[0]), L)
+            free = np.flatnonzero(np.diag(L))  # the others are constant or depend on earlier columns
+            covariance = np.zeros_like(H)
+            covariance[np.ix_(free, free)] = np.linalg.inv(H[np.ix_(free, free)])
+        else:
             covariance = np.linalg.pinv(H, hermitian=True)
         J = np.eye(H.shape[0])
         J[m:, m:] = np.diag(design.inverse)
@@ -345,11 +353,12 @@ class ProportionalOddsClassifier(OrdinalClassifier):
         level = check_real(level, "level", low=0.0, high=1.0, open_low=True, open_high=True)
         p = self.coef_.shape[1]
         m = self.cov_params_.shape[0] - p
-        inner = np.isfinite(self.intercept_)
-        cuts = np.flatnonzero(inner & np.diff(self.intercept_, prepend=-np.inf).astype(bool))[:m]
+        edges = np.concatenate(([-np.inf], self.intercept_, [np.inf]))
+        present = np.flatnonzero(edges[1:] > edges[:-1])
+        cuts = present[:m]
         labels = self.classes_.tolist()
         features = list(getattr(self, "feature_names_in_", [f"x{j}" for j in range(p)]))
-        names = [f"{labels[k]}|{labels[k + 1]}" for k in cuts] + [str(name) for name in features]
+        names = [f"{labels[k]}|{labels[l]}" for k, l in pairwise(present)] + [str(name) for name in features]
         estimate = np.concatenate((self.intercept_[cuts], self.coef_[0]))
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.sqrt(np.maximum(np.diag(self.cov_params_), 0.0))

@@ -149,7 +149,7 @@ class _Own:
             self._evaluate(theta, np.flatnonzero(support))
         assert self.gradient is not None
         pull = np.max(np.abs(self.gradient), axis=0)
-        rule = (2.0 * lam - lam_before) / lam * pen[1:]
+        rule = (2.0 * lam - lam_before) / lam * pen[1:] if lam > 0.0 else pen[1:]
         ahead = max(50, int(np.count_nonzero(support)) // 2)
         inside = support | _strongest((pull >= rule) & ~support, pull - pen[1:], ahead)
         steps, aim = 0, goal
