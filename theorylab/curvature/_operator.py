@@ -120,7 +120,7 @@ class InverseOperator(LinearOperator):
             return parts
         largest = np.array([np.abs(rows.row(i)).max() for i in range(rows.m)])
         # The root leaves both the squares of the rows and those of the factors within range.
-        self._scale = np.where(largest > 1e140, np.sqrt(largest), 1.0)
+        self._scale = np.where(largest > 1e140, np.exp2(np.round(np.log2(largest) / 2)), 1.0)
         self._rows = rows.shrunk(self._scale)
         return _build_parts(self._rows, share / self._scale / self._scale, self.blocks, "dual")
 

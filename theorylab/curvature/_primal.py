@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._dual import Dual
 from ._factor import refuse_singular, warn_if_singular
 from ._kernels import invert_lower_batch, solve_batch
 from ._parallel import serial_blas
@@ -141,18 +140,20 @@ class Primal:
 
     def solve_rows(self, C: Array, dtype: Any) -> Array:
         """Return ``A^-1 G^T C``."""
-        if self.count == 1 and self._rank_deficient():
-            gram = self.rows.gram()
-            return Dual(self.rows, self.share, gram).damped(self.damping).solve_rows(C, dtype)
-        return self.solve(self.rows.combine(C), 0, dtype)
+        y = self.solve(self.rows.combine(C), 0, np.float64)
+        if self.count == 1 and self._ill_conditioned():
+            c, refined = C.reshape(self.rows.m, -1), y.reshape(self.d, -1)
+            for _ in range(2):
+                # The inverse magnifies what is outside the row span: the residual is a combination of rows.
+                t = c - self.rows.dots(refined) / self.share[:, None]
+                refined = refined + self._raw_solve(self.rows.combine_exactly(t) - self.damping * refined)
+            y = refined.reshape(y.shape)
+        return y.astype(dtype, copy=False)
 
-    def _rank_deficient(self) -> bool:
-        """Tell whether A is ill-conditioned, so that its inverse magnifies what is outside the row span.
-
-        Then K serves rows better, as long as one correction (u kappa)^2 repairs it.
-        """
-        pivots = np.einsum("kii->ki", self.L)
-        return bool(pivots.max() > 1e3 * pivots.min()) and self.kappa() < 1e12
+    def _ill_conditioned(self) -> bool:
+        """Tell whether trace and smallest pivot point to a condition number of A beyond 1e4."""
+        smallest = float(np.einsum("kii->ki", self.L).min())
+        return self.weighted_square() > 1e4 * smallest**2
 
     def forward(self, x: Array, dtype: Any) -> Array:
         """Return ``A x``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -196,7 +197,7 @@ class SlidingFisherInverse(FisherInverse):
             raise ValueError(f"g has shape {array.shape}, expected ({self.d},); pass batches to extend")
         largest, scale = float(np.abs(array).max()), 1.0
         if self._storage == "float64":
-            scale = largest**0.5 if largest > 1e140 else 1.0
+            scale = 2.0 ** round(math.log2(largest) / 2) if largest > 1e140 else 1.0
         elif largest > 1e140:
             raise ValueError(
                 f"g overflows {self._storage}: its largest entry is {largest:.2g}; rescale the gradients"
