@@ -330,6 +330,8 @@ class TestRemovePoints:
             cv.remove_points(self.theta[:2], self.rows, self.grads, 0, 0.1)
         with pytest.raises(ValueError, match="damping"):
             cv.remove_points(self.theta, self.rows, self.grads, 0, 0.0)
+        with pytest.raises(ValueError, match="damping"):
+            cv.remove_points(self.theta, self.rows, self.grads, [], 0.0)
         with pytest.raises(ValueError, match="rows contains inf in row 0"):
             cv.remove_points(self.theta, np.full((12, 3), np.inf), self.grads, 0, 0.1)
 

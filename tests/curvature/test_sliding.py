@@ -171,8 +171,10 @@ def test_a_refused_gradient_leaves_the_window_bit_identical(filled, norm):
             assert pickle.dumps(inv.state_dict()) == before
     with pytest.raises(ValueError, match="x has shape"):
         inv.update_solve(np.ones(6), np.ones(5))
-    with pytest.raises(ValueError, match="nan"):
+    with pytest.raises(ValueError, match=r"row 1 of G_batch.* nan"):
         inv.extend([np.ones(6), nan])
+    with pytest.raises(TypeError, match="G_batch"):
+        inv.extend(5)
     with pytest.raises(TypeError, match="complex"):
         inv.update(np.ones(6) * 1j)
     with pytest.raises(IndexError, match="age"):

@@ -119,8 +119,10 @@ class Dual:
         smallest = float(self.share.min(initial=1.0))
         if smallest < 1e-100:  # rows of more than 1e100, scaled down: their coefficients would underflow
             lift = 2.0 ** round(-np.log2(smallest) / 2)
-            return (self._solve_rows(C * lift) / lift).astype(dtype, copy=False)
-        return self._solve_rows(C).astype(dtype, copy=False)
+            y: Array = self._solve_rows(C * lift) / lift
+        else:
+            y = self._solve_rows(C)
+        return y.astype(dtype, copy=False)
 
     def _solve_rows(self, C: Array) -> Array:
         share = self._spread(self.share, C)

@@ -17,6 +17,7 @@ from scipy.special import expit
 from .._lib.checks import as_float_array, check_choice, check_shape
 from ._exchange import from_torch, like
 from ._fisher import fisher_inverse
+from ._inputs import accept_damping
 from ._inverse import FisherInverse
 from ._parallel import serial_blas, times
 
@@ -209,6 +210,7 @@ def remove_points(
     True
     """
     check_choice(method, "method", ("newton", "influence"))
+    accept_damping(damping)
     start, H, G, eps = _model(theta, rows, grads)
     n, p = H.shape
     S = _points(idx, n)

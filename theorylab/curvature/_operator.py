@@ -30,6 +30,8 @@ def _block_sizes(blocks: Any, d: int) -> list[int]:
     if isinstance(blocks, (int, np.integer)):
         size = check_int(blocks, "blocks", low=1)
         return [size] * (d // size) + ([d % size] if d % size else [])
+    if not np.iterable(blocks):
+        raise TypeError(f"blocks is {blocks!r}, expected an integer or a sequence of integers")
     sizes = [check_int(b, "blocks", low=1) for b in blocks]
     if sum(sizes) != d:
         raise ValueError(f"blocks add up to {sum(sizes)}, expected d = {d}, the number of columns of G")
@@ -336,7 +338,7 @@ class InverseOperator(LinearOperator):
             value = self._relative(value, self._parts)
         other = _copy.copy(self)
         other._set_damping(self._parts, value)
-        other._warn_if_singular(stacklevel=2)
+        other._warn_if_singular(stacklevel=3)
         return other
 
 
@@ -347,11 +349,19 @@ class _Forward(LinearOperator):
         super().__init__(inverse.dtype, inverse.shape)
         self._inverse = inverse
 
-    def _matvec(self, x: Array) -> Any:
+    def matvec(self, x: Any) -> Any:
+        """Return ``A x`` for `x` of shape (d,) or (d, k)."""
         array, restore = self._inverse._vector(x)
         return restore(self._inverse._blockwise("forward", array, array.dtype))
 
-    _matmat = _rmatvec = _rmatmat = _matvec
+    matmat = rmatvec = rmatmat = matvec
+    _matvec = _matmat = _rmatvec = _rmatmat = matvec
+
+    def dot(self, x: Any) -> Any:
+        """Return ``A x``, or the product of two operators, or a multiple of this one."""
+        if isinstance(x, LinearOperator) or np.ndim(x) == 0:
+            return super().dot(x)
+        return self.matvec(x)
 
     def _adjoint(self) -> _Forward:
         return self

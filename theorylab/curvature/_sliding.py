@@ -268,7 +268,14 @@ class SlidingFisherInverse(FisherInverse):
 
     def extend(self, G_batch: Any) -> None:
         """Let the rows of a batch (k, d) enter one after the other; refused as a whole if one is bad."""
-        accepted = [self._accept(g)[:2] for g in G_batch]
+        if np.ndim(G_batch) == 0:
+            raise TypeError(f"G_batch is {G_batch!r}, expected rows of shape (k, {self.d})")
+        accepted = []
+        for i, g in enumerate(G_batch):
+            try:
+                accepted.append(self._accept(g)[:2])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"row {i} of G_batch: {error}") from None
         for stored, scale in accepted:
             self._insert(stored, scale)
 
