@@ -99,6 +99,14 @@ def test_stored_rows_of_many_need_no_matrix_of_their_number():
     assert abs(y[0] - y[-1]) <= 1e-12 * np.abs(y).max()
 
 
+@pytest.mark.parametrize("damping", [1e-1, 1e-5, 1e-8])
+def test_stored_rows_in_blocks_with_equal_columns(damping):
+    G = rows(6, 12, kind="duplicated")
+    G[:, 1::4] = G[:, ::4]
+    exact = np.concatenate([Exact(G[:, k : k + 4], damping).rows() for k in (0, 4, 8)])
+    assert relative(cv.fisher_inverse(G, damping, blocks=4).solve_rows(np.eye(6)), exact) <= 1e-12
+
+
 @pytest.mark.parametrize("size", [1e150, 1e200, 1e300])
 def test_stored_rows_beyond_the_range_of_squares(size):
     # A^-1 g_i is N times column i of the pseudo-inverse where kappa is infinite.

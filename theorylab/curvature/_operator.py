@@ -177,8 +177,9 @@ class InverseOperator(LinearOperator):
         if self._gram is None:
             part = self._parts[0][1]
             kept = len(self._parts) == 1 and isinstance(part, Dual)
-            gram = part.gram if kept else self._rows.gram()  # type: ignore[union-attr]
+            gram = part.gram.copy() if kept else self._rows.gram()  # type: ignore[union-attr]
             self._gram = self._scaled(self._scaled(gram).T)
+            self._gram.flags.writeable = False
         return self._gram
 
     def _scaled(self, values: Array) -> Array:
