@@ -278,3 +278,11 @@ def test_another_damping_is_another_window():
     assert relative(inv @ np.ones(12), np.linalg.solve(dense(G[2:6], LAM), np.ones(12))) < 1e-12
     with pytest.raises(ValueError, match="damping is relative"):
         cv.SlidingFisherInverse(3, 2, 1.0).with_damping(("relative", 0.1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("size", [2.0**-120, 2.0**-160, 2.0**-300])
+def test_gradients_below_the_range_of_the_storage_are_scaled(dtype, size):
+    g = size * np.array([1.0, 2.0, -1.0])
+    inv = cv.SlidingFisherInverse(3, 2, size**2, dtype=dtype)
+    np.testing.assert_allclose(inv.update_solve(g), g / (4 * size**2), rtol=1e-12)

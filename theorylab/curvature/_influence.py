@@ -312,8 +312,8 @@ def _tall_solver(H: Float, damping: float) -> Callable[[Float], Float]:
 
     def solve(rows: Float) -> Float:
         with serial_blas():
-            half = solve_triangular(R, rows.T, trans="T")
-            return n * np.asarray(solve_triangular(R, half)).T
+            inverse_rows: Float = n * solve_triangular(R, solve_triangular(R, rows.T, trans="T")).T
+        return inverse_rows
 
     return solve
 

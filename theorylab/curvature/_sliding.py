@@ -202,7 +202,7 @@ class SlidingFisherInverse(FisherInverse):
             raise ValueError(
                 f"g overflows {self._storage}: its largest entry is {largest:.2g}; rescale the gradients"
             )
-        elif self._storage == "float16" or largest > 1e38:
+        elif self._storage == "float16" or largest > 1e38 or 1e-140 < largest < 1e-30:
             scale = largest or 1.0
         scaled = array if scale == 1.0 else array / scale
         stored = to_bfloat16(scaled) if self._storage == "bfloat16" else scaled.astype(self._stored)
