@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import LinAlgWarning
 
 from theorylab import curvature as cv
 from theorylab.testing import unit_roundoff
@@ -74,10 +75,53 @@ def test_stored_rows_where_columns_are_few(m, d, damping):
 
 
 def test_stored_rows_of_a_rank_deficient_square():
-    # cond(A) = kappa = 1e9 magnifies what rounding puts outside the row span: 1e-7 without the way through K.
+    # cond(A) = kappa = 1e9 magnifies what rounding puts outside the row span: 1e-7 without refinement.
     G = rows(24, 24, kind="duplicated")
     error = relative(cv.fisher_inverse(G, 1e-8).solve_rows(np.eye(24)), Exact(G, 1e-8).rows())
     assert error <= 1e-10
+
+
+@pytest.mark.parametrize("damping", [1e-1, 1e-5, 1e-8])
+@pytest.mark.parametrize("m", [8, 14])
+def test_stored_rows_of_equal_rows_where_columns_are_few(m, damping):
+    # The residual is an exact combination of rows: what is left is far below u kappa.
+    G = np.repeat(rows(1, 8, seed=3), m, axis=0)
+    error = relative(cv.fisher_inverse(G, damping).solve_rows(np.eye(m)[0]), Exact(G, damping).rows()[:, 0])
+    assert error <= 1e-12
+
+
+def test_stored_rows_of_many_need_no_matrix_of_their_number():
+    G = rows(60_000, 5, seed=4)
+    G = np.concatenate([G, G[:, :1]], axis=1)  # rank deficient; 60000^2 numbers would be 29 GB
+    inv = cv.fisher_inverse(G, 1e-7)
+    y = inv.solve_rows(np.eye(60_000, 1)[:, 0])
+    assert relative(inv.forward() @ y, G[0]) <= 1e-6
+    assert abs(y[0] - y[-1]) <= 1e-12 * np.abs(y).max()
+
+
+@pytest.mark.parametrize("damping", [1e-1, 1e-5, 1e-8])
+def test_stored_rows_in_blocks_with_equal_columns(damping):
+    G = rows(6, 12, kind="duplicated")
+    G[:, 1::4] = G[:, ::4]
+    exact = np.concatenate([Exact(G[:, k : k + 4], damping).rows() for k in (0, 4, 8)])
+    assert relative(cv.fisher_inverse(G, damping, blocks=4).solve_rows(np.eye(6)), exact) <= 1e-12
+
+
+@pytest.mark.parametrize("size", [1e150, 1e200, 1e300])
+def test_stored_rows_beyond_the_range_of_squares(size):
+    # A^-1 g_i is N times column i of the pseudo-inverse where kappa is infinite.
+    G = rows(4, 9, seed=5)
+    truth = 4 * np.linalg.pinv(G)
+    with pytest.warns(LinAlgWarning, match="kappa"):
+        inv = cv.fisher_inverse(np.ldexp(G, int(np.log2(size))), damping=1e-3)
+    together = np.ldexp(inv.solve_rows(np.eye(4)), int(np.log2(size)))
+    alone = np.ldexp(inv.solve_rows(np.eye(4)[1]), int(np.log2(size)))
+    assert relative(together, truth) <= 1e-12
+    assert relative(alone, truth[:, 1]) <= 1e-12
+    window = cv.SlidingFisherInverse(9, 4, 1e-3, dtype="float64")
+    window.extend(np.ldexp(G[:3], int(np.log2(size))))
+    newest = window.update_solve(np.ldexp(G[3], int(np.log2(size))))
+    assert relative(np.ldexp(newest, int(np.log2(size))), truth[:, 3]) <= 1e-12
 
 
 @pytest.mark.parametrize("damping", DAMPINGS)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.linalg import LinAlgWarning
+from scipy.sparse import csr_array
 
 from theorylab import curvature as cv
 
@@ -29,8 +30,16 @@ def test_kinds():
         cv.fisher_inverse(G * 1j, 1.0)
     with pytest.raises(TypeError, match="G has dtype"):
         cv.fisher_inverse(np.array([["a", "b"]]), 1.0)
-    with pytest.raises(TypeError, match="x is complex"):
-        cv.fisher_inverse(G, 1.0) @ (np.ones(9) * 1j)
+    with pytest.raises(TypeError, match="G is a sparse"):
+        cv.fisher_inverse(csr_array(G), 1.0)
+    with pytest.raises(ValueError, match="G is no array"):
+        cv.fisher_inverse([[1.0, 2.0], [3.0]], 1.0)
+    with pytest.raises(TypeError, match="blocks"):
+        cv.fisher_inverse(G, 1.0, blocks=2.5)
+    inv = cv.fisher_inverse(G, 1.0)
+    for operator in (inv, inv.forward()):
+        with pytest.raises(TypeError, match="x is complex"):
+            operator @ (np.ones(9) * 1j)
 
 
 @pytest.mark.parametrize("shape", [(9,), (2, 3, 4), (0, 5), (5, 0)])
@@ -100,6 +109,8 @@ def test_vectors(options):
         inv.quadratic_form,
         inv.sqrt_matvec,
         inv.dot_rows,
+        inv.forward().matvec,
+        inv.forward().__matmul__,
     ):
         with pytest.raises(ValueError, match=r"\(8,\).*9"):
             call(np.ones(8))
@@ -108,8 +119,6 @@ def test_vectors(options):
     for call in (inv.solve_rows, inv.combine_rows):
         with pytest.raises(ValueError, match=r"\(9,\).*4"):
             call(np.ones(9))
-    with pytest.raises(ValueError, match="dimension mismatch"):
-        inv.forward() @ np.ones(8)
     with pytest.raises(ValueError, match="refine"):
         inv.solve(np.ones(9), refine=-1)
     with pytest.raises(ValueError, match=r"\(9, 2\)"):
@@ -147,6 +156,10 @@ def test_a_damping_below_rounding_warns_and_says_what_is_safe():
 def test_the_warning_points_at_the_caller():
     with pytest.warns(LinAlgWarning) as record:
         cv.fisher_inverse(G, 1e-16)
+    assert record[0].filename == __file__
+    inv = cv.fisher_inverse(G, 1.0)
+    with pytest.warns(LinAlgWarning) as record:
+        inv.with_damping(1e-16)
     assert record[0].filename == __file__
 
 

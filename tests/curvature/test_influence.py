@@ -1,5 +1,7 @@
 """Influence and removal against fitting again."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -330,6 +332,8 @@ class TestRemovePoints:
             cv.remove_points(self.theta[:2], self.rows, self.grads, 0, 0.1)
         with pytest.raises(ValueError, match="damping"):
             cv.remove_points(self.theta, self.rows, self.grads, 0, 0.0)
+        with pytest.raises(ValueError, match="damping"):
+            cv.remove_points(self.theta, self.rows, self.grads, [], 0.0)
         with pytest.raises(ValueError, match="rows contains inf in row 0"):
             cv.remove_points(self.theta, np.full((12, 3), np.inf), self.grads, 0, 0.1)
 
@@ -374,3 +378,20 @@ def test_removal_does_not_depend_on_the_order_of_points(n, p, seed, size):
     np.testing.assert_allclose(shuffled, once, rtol=1e-9, atol=1e-12)
     R = np.setdiff1d(np.arange(n), S)
     np.testing.assert_allclose(once, ridge(X[R], y[R], 0.3, n), rtol=1e-9, atol=1e-11)
+
+
+def test_leaving_out_one_of_many_points_takes_no_matrix_of_their_number():
+    n, p, lam = 20_000, 4, 1e-3
+    rng = np.random.default_rng(6)
+    X, y = rng.standard_normal((n, p)), rng.standard_normal(n)
+    moment, target = X.T @ X / n + lam * np.eye(p), X.T @ y / n
+    theta = np.linalg.solve(moment, target)
+    rows, grads = cv.glm_rows(X, y, theta, "gaussian")
+    tracemalloc.start()
+    left_out = cv.leave_one_out(theta, rows, grads, lam)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 20 * X.nbytes  # n x n numbers would be 3.2 GB
+    for i in (0, 1234, n - 1):
+        fit = np.linalg.solve(moment - np.outer(X[i], X[i]) / n, target - X[i] * y[i] / n)
+        np.testing.assert_allclose(left_out[i], fit, rtol=1e-10)

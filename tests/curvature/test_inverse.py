@@ -235,3 +235,17 @@ def test_rows_beyond_the_range_of_their_squares():
     h = inv.leverages()
     np.testing.assert_allclose(h[1], 1.0, rtol=1e-15)
     np.testing.assert_allclose(inv.influence_matrix()[1, 1], 4.0, rtol=1e-12)
+
+
+def test_the_gram_is_a_copy_that_cannot_be_written():
+    inv = cv.fisher_inverse(rows(4, 9), 0.1)
+    window = cv.SlidingFisherInverse(9, 4, 0.1)
+    window.extend(rows(4, 9))
+    before = window.gram
+    kept = before.copy()
+    window.update(np.ones(9))
+    np.testing.assert_array_equal(before, kept)
+    for operator in (inv, window):
+        with pytest.raises(ValueError, match="read-only"):
+            operator.gram[0, 0] = 0.0
+    assert not np.shares_memory(inv.gram, inv._parts[0][1].gram)

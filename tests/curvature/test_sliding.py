@@ -171,8 +171,10 @@ def test_a_refused_gradient_leaves_the_window_bit_identical(filled, norm):
             assert pickle.dumps(inv.state_dict()) == before
     with pytest.raises(ValueError, match="x has shape"):
         inv.update_solve(np.ones(6), np.ones(5))
-    with pytest.raises(ValueError, match="nan"):
+    with pytest.raises(ValueError, match=r"row 1 of G_batch.* nan"):
         inv.extend([np.ones(6), nan])
+    with pytest.raises(TypeError, match="G_batch"):
+        inv.extend(5)
     with pytest.raises(TypeError, match="complex"):
         inv.update(np.ones(6) * 1j)
     with pytest.raises(IndexError, match="age"):
@@ -276,3 +278,11 @@ def test_another_damping_is_another_window():
     assert relative(inv @ np.ones(12), np.linalg.solve(dense(G[2:6], LAM), np.ones(12))) < 1e-12
     with pytest.raises(ValueError, match="damping is relative"):
         cv.SlidingFisherInverse(3, 2, 1.0).with_damping(("relative", 0.1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("size", [2.0**-120, 2.0**-160, 2.0**-300])
+def test_gradients_below_the_range_of_the_storage_are_scaled(dtype, size):
+    g = size * np.array([1.0, 2.0, -1.0])
+    inv = cv.SlidingFisherInverse(3, 2, size**2, dtype=dtype)
+    np.testing.assert_allclose(inv.update_solve(g), g / (4 * size**2), rtol=1e-12)

@@ -116,6 +116,15 @@ class Dual:
 
     def solve_rows(self, C: Array, dtype: Any) -> Array:
         """Return ``A^-1 G^T C`` by F2, corrected once where the coefficients cancel."""
+        smallest = float(self.share.min(initial=1.0))
+        if smallest < 1e-100:  # rows of more than 1e100, scaled down: their coefficients would underflow
+            lift = 2.0 ** round(-np.log2(smallest) / 2)
+            y: Array = self._solve_rows(C * lift) / lift
+        else:
+            y = self._solve_rows(C)
+        return y.astype(dtype, copy=False)
+
+    def _solve_rows(self, C: Array) -> Array:
         share = self._spread(self.share, C)
         a = self._inverse_times(share * C)
         y = self.rows.combine(a)
@@ -127,7 +136,7 @@ class Dual:
             y = self.rows.combine_exactly(a)
             delta = share * (C - self.damping * a) - self.rows.dots(y)
             y = self.rows.combine(-self._inverse_times(delta), y)
-        return y.astype(dtype, copy=False)
+        return y
 
     def forward(self, x: Array, dtype: Any) -> Array:
         """Return ``A x``."""

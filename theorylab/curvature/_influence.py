@@ -7,16 +7,18 @@ point, and `g_i` is the gradient of `l_i`. Removing points keeps the divisor n.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.special import expit
 
 from .._lib.checks import as_float_array, check_choice, check_shape
 from ._exchange import from_torch, like
 from ._fisher import fisher_inverse
+from ._inputs import accept_damping
 from ._inverse import FisherInverse
 from ._parallel import serial_blas, times
 
@@ -209,6 +211,7 @@ def remove_points(
     True
     """
     check_choice(method, "method", ("newton", "influence"))
+    accept_damping(damping)
     start, H, G, eps = _model(theta, rows, grads)
     n, p = H.shape
     S = _points(idx, n)
@@ -264,7 +267,7 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     ``theta + (z_i + y_i (h_i^T z_i) / (n (1 - h_i))) / n`` with ``y_i = A^-1 h_i``.
     For squared loss the left-out residual is the residual divided by ``1 - h_i``.
 
-    Cost: one factorisation, and n solves that share their passes.
+    Cost: one factorisation, then O(n p min(n, p)) flops; nothing n x n where p <= n.
 
     Examples
     --------
@@ -280,7 +283,8 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     n, p = H.shape
     inv = fisher_inverse(H, damping, norm=n)
     # A^-1 h_i for all points; where p > n as products with stored rows, which do not cancel.
-    Y = np.asarray(inv.solve(H.T, refine=1) if p <= n else inv.solve_rows(np.eye(n))).T
+    solve = _tall_solver(H, inv.damping) if p <= n else None
+    Y = np.asarray(inv.solve_rows(np.eye(n))).T if solve is None else solve(H)
     left = 1.0 - np.einsum("ij,ij->i", H, Y) / n
     if not np.all(left > 0):
         i = int(np.argmin(left))
@@ -291,9 +295,27 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     if c is not None:
         steps = (c / (n * left))[:, None] * Y
     else:
-        Z = np.asarray(inv.solve(G.T, refine=1)).T
+        Z = np.asarray(inv.solve(G.T, refine=1)).T if solve is None else solve(G)
         steps = (Z + (np.einsum("ij,ij->i", H, Z) / (n * left))[:, None] * Y) / n
     return like(start + steps, theta)
+
+
+def _tall_solver(H: Float, damping: float) -> Callable[[Float], Float]:
+    """Return how to multiply rows (k, p) by ``A^-1``, from the QR factors of H over ``sqrt(n lam) I``.
+
+    ``A = R^T R / n``. Nothing is squared, so errors grow with the root of the
+    condition number, and nothing n x n is needed to refine them.
+    """
+    n, p = H.shape
+    with serial_blas():
+        R = np.linalg.qr(np.concatenate([H, np.sqrt(n * damping) * np.eye(p)]), mode="r")
+
+    def solve(rows: Float) -> Float:
+        with serial_blas():
+            inverse_rows: Float = n * solve_triangular(R, solve_triangular(R, rows.T, trans="T")).T
+        return inverse_rows
+
+    return solve
 
 
 def _model(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike) -> tuple[Float, Float, Float, float]:

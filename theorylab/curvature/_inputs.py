@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 from .._lib.backend import is_cupy, is_torch
 from .._lib.checks import as_float_array, check_real
@@ -38,8 +39,13 @@ def accept_rows(G: Any, *, bfloat16: bool, copy: bool) -> tuple[Any, bool, bool]
     if torch_input:
         G, half = _from_torch(G, "G")
         bfloat16 = bfloat16 or half
+    if issparse(G):
+        raise TypeError(f"G is a sparse {type(G).__name__}, expected dense rows; pass G.toarray()")
     if not all(hasattr(G, a) for a in ("shape", "dtype", "__getitem__")):
-        G = np.asarray(G)
+        try:
+            G = np.asarray(G)
+        except ValueError as error:
+            raise ValueError(f"G is no array of numbers: {error}") from None
     if isinstance(G, np.ndarray):
         G = np.asarray(G)  # a memory map is an array like any other
     if str(G.dtype) == "bfloat16":

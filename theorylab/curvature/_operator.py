@@ -30,6 +30,8 @@ def _block_sizes(blocks: Any, d: int) -> list[int]:
     if isinstance(blocks, (int, np.integer)):
         size = check_int(blocks, "blocks", low=1)
         return [size] * (d // size) + ([d % size] if d % size else [])
+    if not np.iterable(blocks):
+        raise TypeError(f"blocks is {blocks!r}, expected an integer or a sequence of integers")
     sizes = [check_int(b, "blocks", low=1) for b in blocks]
     if sum(sizes) != d:
         raise ValueError(f"blocks add up to {sum(sizes)}, expected d = {d}, the number of columns of G")
@@ -120,7 +122,7 @@ class InverseOperator(LinearOperator):
             return parts
         largest = np.array([np.abs(rows.row(i)).max() for i in range(rows.m)])
         # The root leaves both the squares of the rows and those of the factors within range.
-        self._scale = np.where(largest > 1e140, np.sqrt(largest), 1.0)
+        self._scale = np.where(largest > 1e140, np.exp2(np.round(np.log2(largest) / 2)), 1.0)
         self._rows = rows.shrunk(self._scale)
         return _build_parts(self._rows, share / self._scale / self._scale, self.blocks, "dual")
 
@@ -175,8 +177,9 @@ class InverseOperator(LinearOperator):
         if self._gram is None:
             part = self._parts[0][1]
             kept = len(self._parts) == 1 and isinstance(part, Dual)
-            gram = part.gram if kept else self._rows.gram()  # type: ignore[union-attr]
+            gram = part.gram.copy() if kept else self._rows.gram()  # type: ignore[union-attr]
             self._gram = self._scaled(self._scaled(gram).T)
+            self._gram.flags.writeable = False
         return self._gram
 
     def _scaled(self, values: Array) -> Array:
@@ -336,7 +339,7 @@ class InverseOperator(LinearOperator):
             value = self._relative(value, self._parts)
         other = _copy.copy(self)
         other._set_damping(self._parts, value)
-        other._warn_if_singular(stacklevel=2)
+        other._warn_if_singular(stacklevel=3)
         return other
 
 
@@ -347,11 +350,19 @@ class _Forward(LinearOperator):
         super().__init__(inverse.dtype, inverse.shape)
         self._inverse = inverse
 
-    def _matvec(self, x: Array) -> Any:
+    def matvec(self, x: Any) -> Any:
+        """Return ``A x`` for `x` of shape (d,) or (d, k)."""
         array, restore = self._inverse._vector(x)
         return restore(self._inverse._blockwise("forward", array, array.dtype))
 
-    _matmat = _rmatvec = _rmatmat = _matvec
+    matmat = rmatvec = rmatmat = matvec
+    _matvec = _matmat = _rmatvec = _rmatmat = matvec
+
+    def dot(self, x: Any) -> Any:
+        """Return ``A x``, or the product of two operators, or a multiple of this one."""
+        if isinstance(x, LinearOperator) or np.ndim(x) == 0:
+            return super().dot(x)
+        return self.matvec(x)
 
     def _adjoint(self) -> _Forward:
         return self

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._dual import Dual
 from ._factor import refuse_singular, warn_if_singular
-from ._kernels import invert_lower_batch, solve_batch
+from ._kernels import combine_rows_exactly, invert_lower_batch, solve_batch
 from ._parallel import serial_blas
 from ._rows import Rows
 
 __all__ = ["Primal"]
 
 Array = NDArray[Any]
+
+#: Products of rows and right-hand sides held at a time.
+_COEFFICIENTS = 1 << 23
 
 
 class Primal:
@@ -119,7 +121,10 @@ class Primal:
     def _apply(self, y: Array) -> Array:
         """Return ``G_b^T diag(1/share) G_b y_b`` for every block."""
         if self.count == 1:
-            return self.rows.combine(self.rows.dots(y) / self.share[:, None])
+            step = max(self.width, _COEFFICIENTS // max(self.rows.m, 1))
+            pieces = [y[:, k : k + step] for k in range(0, max(y.shape[1], 1), step)]
+            done = [self.rows.combine(self.rows.dots(piece) / self.share[:, None]) for piece in pieces]
+            return done[0] if len(done) == 1 else np.concatenate(done, axis=1)
         out, blocks = np.empty((self.count, self.width, y.shape[1])), self._blocks(y)
         self.rows.cost.add("dots", 4 * self.rows.m * y.size, self.rows.nbytes)
         with serial_blas():
@@ -141,18 +146,36 @@ class Primal:
 
     def solve_rows(self, C: Array, dtype: Any) -> Array:
         """Return ``A^-1 G^T C``."""
-        if self.count == 1 and self._rank_deficient():
-            gram = self.rows.gram()
-            return Dual(self.rows, self.share, gram).damped(self.damping).solve_rows(C, dtype)
-        return self.solve(self.rows.combine(C), 0, dtype)
+        y = self.solve(self.rows.combine(C), 0, np.float64)
+        if self._ill_conditioned():
+            c, refined = C.reshape(self.rows.m, -1), y.reshape(self.d, -1)
+            for _ in range(2):
+                refined = refined + self._raw_solve(self._row_residual(c, refined))
+            y = refined.reshape(y.shape)
+        return y.astype(dtype, copy=False)
 
-    def _rank_deficient(self) -> bool:
-        """Tell whether A is ill-conditioned, so that its inverse magnifies what is outside the row span.
+    def _ill_conditioned(self) -> bool:
+        """Tell whether trace and smallest pivot point to a condition number of a block beyond 1e4."""
+        smallest = np.einsum("kii->ki", self.L).min(axis=1)
+        return bool(np.any(np.einsum("kii->k", self.moment) > 1e4 * smallest**2))
 
-        Then K serves rows better, as long as one correction (u kappa)^2 repairs it.
+    def _row_residual(self, c: Array, y: Array) -> Array:
+        """Return ``G^T (c - G y / share) - lam y``, whose first term is rounded once.
+
+        The inverse magnifies what is outside the span of the rows, where this leaves nothing.
         """
-        pivots = np.einsum("kii->ki", self.L)
-        return bool(pivots.max() > 1e3 * pivots.min()) and self.kappa() < 1e12
+        if self.count == 1:
+            return self.rows.combine_exactly(c - self.rows.dots(y) / self.share[:, None]) - self.damping * y
+        out, blocks = np.empty((self.count, self.width, y.shape[1])), self._blocks(y)
+        high, low = np.empty(self.width), np.empty(self.width)
+        self.rows.cost.add("dots", 4 * self.rows.m * y.size, self.rows.nbytes)
+        with serial_blas():
+            for k, stop, tile in self._panels():
+                t = np.ascontiguousarray((c - tile @ blocks[k:stop] / self.share[:, None]).swapaxes(1, 2))
+                for b, j in np.ndindex(*t.shape[:2]):
+                    combine_rows_exactly(tile[b], 0, self.width, t[b, j], high, low)
+                    out[k + b, :, j] = high + low
+        return out.reshape(y.shape) - self.damping * y
 
     def forward(self, x: Array, dtype: Any) -> Array:
         """Return ``A x``."""

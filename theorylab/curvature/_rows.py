@@ -8,7 +8,8 @@
 A C-contiguous float32 or float64 array is read in place. Everything else
 (memory maps of other types, strided or Fortran-ordered arrays, half precision,
 integers, zarr or HDF5 datasets) is read tile by tile through ``source[i:j, t:e]``
-and goes through the same kernels in the same order, hence gives the same bits.
+and goes through the same kernels. What lies in memory is summed in the same order,
+hence gives the same bits; a streamed source has narrower tiles and agrees to rounding.
 """
 
 from __future__ import annotations
@@ -217,14 +218,14 @@ class Rows:
         if x.ndim == 2 and x.shape[1] == 1:
             return self.dots(np.ascontiguousarray(x[:, 0]))[:, None]
         self._count("dots", 2 * self.m * self.d * (1 if x.ndim == 1 else x.shape[1]))
-        if x.ndim == 2:
+        if self.shrink is not None:  # sums over rows of this size overflow unless each is divided first
+            result = self._dots_many(x.reshape(self.d, -1)).reshape(self.m, *x.shape[1:])
+        elif x.ndim == 2:
             result = self._dots_many(x)
         elif self.accumulate == "storage":
             result = self._dots_blas(x)
         else:
             result = self._dots_one(x)
-        if self.shrink is not None and x.ndim == 1:
-            result /= self.shrink
         return result
 
     def _partial(self, shape: tuple[int, ...]) -> Array:
@@ -293,11 +294,12 @@ class Rows:
         """Return ``G^T c``, or ``(x - G^T c) / divisor``; `c` is float64 of shape (m,) or (m, k)."""
         if c.ndim == 2 and c.shape[1] == 1:
             return self.combine(c[:, 0], None if x is None else x[:, 0], divisor, dtype)[:, None]
-        if self.shrink is not None and c.ndim == 1:
-            c = c / self.shrink
         c = np.ascontiguousarray(c, dtype=np.float64)
         self._count("combine", 2 * self.m * self.d * (1 if c.ndim == 1 else c.shape[1]))
         out = np.empty((self.d, *c.shape[1:]), dtype=dtype)
+        if self.shrink is not None:  # the rows are divided, not the coefficients, which could underflow
+            self._combine_many(c, x, divisor, out)
+            return out
         one = self._combine_blas if self.accumulate == "storage" else self._combine_one
         (one if c.ndim == 1 else self._combine_many)(c, x, divisor, out)
         return out
@@ -335,16 +337,17 @@ class Rows:
         if c.ndim == 2:
             return np.stack([self.combine_exactly(column) for column in c.T], axis=1)
         self._count("combine", 2 * self.m * self.d)
-        c = np.ascontiguousarray(c if self.shrink is None else c / self.shrink)
+        c = np.ascontiguousarray(c)
         out = np.empty(self.d)
 
         def work(g: int, start: int, stop: int) -> None:
             for t, e in self._tiles(start, stop, self.tile):
                 high, low = np.empty(e - t), np.empty(e - t)
-                if self.direct:
+                if self.direct and self.shrink is None:
                     combine_rows_exactly(self.source, self.lo + t, self.lo + e, c, high, low)
                 else:
-                    combine_rows_exactly(self.read(0, self.m, t, e), 0, e - t, c, high, low)
+                    tile = self.read(0, self.m, t, e) if self.shrink is None else self.read64(t, e)
+                    combine_rows_exactly(tile, 0, e - t, c, high, low)
                 out[t:e] = high + low
 
         self._each_group(work)

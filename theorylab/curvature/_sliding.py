@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -196,12 +197,12 @@ class SlidingFisherInverse(FisherInverse):
             raise ValueError(f"g has shape {array.shape}, expected ({self.d},); pass batches to extend")
         largest, scale = float(np.abs(array).max()), 1.0
         if self._storage == "float64":
-            scale = largest**0.5 if largest > 1e140 else 1.0
+            scale = 2.0 ** round(math.log2(largest) / 2) if largest > 1e140 else 1.0
         elif largest > 1e140:
             raise ValueError(
                 f"g overflows {self._storage}: its largest entry is {largest:.2g}; rescale the gradients"
             )
-        elif self._storage == "float16" or largest > 1e38:
+        elif self._storage == "float16" or largest > 1e38 or 1e-140 < largest < 1e-30:
             scale = largest or 1.0
         scaled = array if scale == 1.0 else array / scale
         stored = to_bfloat16(scaled) if self._storage == "bfloat16" else scaled.astype(self._stored)
@@ -267,7 +268,14 @@ class SlidingFisherInverse(FisherInverse):
 
     def extend(self, G_batch: Any) -> None:
         """Let the rows of a batch (k, d) enter one after the other; refused as a whole if one is bad."""
-        accepted = [self._accept(g)[:2] for g in G_batch]
+        if np.ndim(G_batch) == 0:
+            raise TypeError(f"G_batch is {G_batch!r}, expected rows of shape (k, {self.d})")
+        accepted = []
+        for i, g in enumerate(G_batch):
+            try:
+                accepted.append(self._accept(g)[:2])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"row {i} of G_batch: {error}") from None
         for stored, scale in accepted:
             self._insert(stored, scale)
 
