@@ -42,6 +42,27 @@ def test_golden_values_and_honest_errors(family):
         assert info["nodes"] <= 3000
 
 
+@pytest.mark.parametrize("x", [0.0014063668338778785, 0.0013, 0.002, 0.0041])
+def test_honest_error_where_convergence_is_slow(x):
+    """Two scales in one law: halving the step gains fewer digits than the rule's usual squaring."""
+    a, b = 0.0029204416045332015, 3.0738530110725215e-06
+    law = GeneralizedChi2([a, b], [1, 2], [1.0, 300.0])
+    with mp.workdps(25):
+
+        def integrand(s):
+            root, v = s / mp.sqrt(a), max(mp.mpf(0), (mp.mpf(x) - s * s) / b)
+            lower = mp.ncdf(root - 1) - mp.ncdf(-root - 1)
+            return s / b * mp.exp(-(v + 300) / 2) * mp.besseli(0, mp.sqrt(300 * v)) * lower
+
+        # The second term has the mean 9.3e-4 and the standard deviation 1.1e-4.
+        ends = [mp.sqrt(max(0.0, x - u)) for u in (2.2e-3, 1.5e-3, 1.1e-3, 9e-4, 7e-4, 4e-4, 0.0)]
+        exact = mp.log(mp.quad(integrand, sorted({*ends})))
+    value, info = law.logcdf(x, return_info=True)
+    error = float(abs(mp.mpf(float(value)) - exact))
+    assert error <= 2 * float(info.numerical_error)
+    assert error <= 1e-12 * max(1.0, abs(float(exact)))
+
+
 def test_golden_set_spans_the_promise():
     depths = [-float(c["log_tail"]) for c in CASES]
     assert max(depths) > 1e5
