@@ -427,6 +427,29 @@ def test_extrapolation_is_told_and_zero_is_infinite():
     assert result.extrapolation[1] > 1 > result.extrapolation[2]
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_gamma_interval_follows_the_unit(scale):
+    errors = np.random.default_rng(5).gamma(3.3, 0.2, size=300)
+    eps = np.array([0.3, 0.6, 2.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = inductive_bias_from_errors(errors, eps).confidence_interval
+        scaled = inductive_bias_from_errors(errors * scale, eps * scale).confidence_interval
+    np.testing.assert_allclose(scaled, plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["gamma_fit", "ncx2_fit", "empirical"])
+def test_targets_above_all_errors_need_no_nats(method):
+    errors = np.random.default_rng(5).gamma(3.3, 0.2, size=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = inductive_bias_from_errors(errors, 1e5, method)
+    low, high = result.confidence_interval
+    assert low == result.estimate == 0.0
+    assert not np.signbit(result.estimate)
+    assert 0.0 <= high < 0.05
+
+
 def test_bad_samples():
     good = np.random.default_rng(0).gamma(5, size=100)
     with pytest.raises(ValueError, match="at least 20"):

@@ -3,6 +3,8 @@
 import json
 import math
 import pathlib
+import time
+import warnings
 
 import mpmath as mp
 import numba
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from theorylab.inductive_bias import GeneralizedChi2, generalized_chi2_logcdf
+from theorylab.inductive_bias import GeneralizedChi2, _batch, _blocks, _law, _series, generalized_chi2_logcdf
 
 CASES = json.loads(pathlib.Path(__file__).with_name("golden_log_tails.json").read_text())
 FAMILIES = sorted({case["family"] for case in CASES})
@@ -38,6 +40,27 @@ def test_golden_values_and_honest_errors(family):
         assert info.numerical_error <= 1e-12 * max(1.0, abs(float(exact))), case
         assert info.converged
         assert info["nodes"] <= 3000
+
+
+@pytest.mark.parametrize("x", [0.0014063668338778785, 0.0013, 0.002, 0.0041])
+def test_honest_error_where_convergence_is_slow(x):
+    """Two scales in one law: halving the step gains fewer digits than the rule's usual squaring."""
+    a, b = 0.0029204416045332015, 3.0738530110725215e-06
+    law = GeneralizedChi2([a, b], [1, 2], [1.0, 300.0])
+    with mp.workdps(25):
+
+        def integrand(s):
+            root, v = s / mp.sqrt(a), max(mp.mpf(0), (mp.mpf(x) - s * s) / b)
+            lower = mp.ncdf(root - 1) - mp.ncdf(-root - 1)
+            return s / b * mp.exp(-(v + 300) / 2) * mp.besseli(0, mp.sqrt(300 * v)) * lower
+
+        # The second term has the mean 9.3e-4 and the standard deviation 1.1e-4.
+        ends = [mp.sqrt(max(0.0, x - u)) for u in (2.2e-3, 1.5e-3, 1.1e-3, 9e-4, 7e-4, 4e-4, 0.0)]
+        exact = mp.log(mp.quad(integrand, sorted({*ends})))
+    value, info = law.logcdf(x, return_info=True)
+    error = float(abs(mp.mpf(float(value)) - exact))
+    assert error <= 2 * float(info.numerical_error)
+    assert error <= 1e-12 * max(1.0, abs(float(exact)))
 
 
 def test_golden_set_spans_the_promise():
@@ -341,6 +364,58 @@ def test_batch_refuses():
 def test_bad_parameters(arguments, message):
     with pytest.raises(ValueError, match=message):
         GeneralizedChi2(**arguments)
+
+
+def test_ruben_warns_where_an_upper_tail_is_lost():
+    law = GeneralizedChi2([1.0, 0.7, 0.5, 0.3], [2, 3, 1, 5], [0, 1, 2, 0])
+    assert float(law.logsf(20.0, method="ruben")) == pytest.approx(float(law.logsf(20.0)), abs=1e-9)
+    with pytest.warns(integrate.IntegrationWarning, match="upper tail"):
+        law.logsf(100.0, method="ruben")
+
+
+def test_quantiles_next_to_the_end_do_not_overflow():
+    for weight, dof in ((-3.7e-10, 0.1), (1.3e-5, 1.0)):
+        law = GeneralizedChi2([weight], dof)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tail = law.ppf if weight > 0 else law.isf
+            assert float(tail(1e-300)) == 0.0
+            assert float(tail(1e-30)) == pytest.approx(
+                abs(weight) * stats.chi2.ppf(1e-30, dof) * np.sign(weight), rel=1e-10
+            )
+
+
+@pytest.mark.parametrize("call", ["law", "density", "saddlepoint", "batch"])
+def test_long_evaluations_run_in_short_calls(monkeypatch, call):
+    """A compiled call cannot be interrupted: half a million values must not be one."""
+    longest = 0.0
+    plain = _blocks.in_blocks
+
+    def timed(run, size, width):
+        def clocked(part):
+            nonlocal longest
+            start = time.thread_time()
+            found = run(part)
+            longest = max(longest, time.thread_time() - start)
+            return found
+
+        return plain(clocked, size, width)
+
+    for module in (_law, _batch, _series):
+        monkeypatch.setattr(module, "in_blocks", timed)
+    law = GeneralizedChi2([1.0])
+    x = np.linspace(0.01, 6.0, 100_000 if call != "saddlepoint" else 500_000)
+    evaluate = {
+        "law": law.logcdf,
+        "density": law.logpdf,
+        "saddlepoint": lambda z: law.logcdf(z, method="saddlepoint"),
+        "batch": lambda z: generalized_chi2_logcdf(z, np.ones((z.size, 1)), 1.0, 0.0, 0.0),
+    }[call]
+    evaluate(x[:2])  # compile
+    longest = 0.0
+    values = evaluate(x)
+    assert longest < 0.3
+    assert values[-1] == evaluate(x[-1:])[0]
 
 
 def test_bad_methods():

@@ -9,11 +9,8 @@ from numba.extending import overload
 from numpy.typing import ArrayLike, NDArray
 
 from .._lib.checks import as_float_array
+from ._blocks import in_blocks
 from ._tails import logcdf_batch, logcdf_shared
-
-# A call of the kernel cannot be interrupted; one of about this many weights x values lasts a tenth of a
-# second.
-_CHUNK = 500_000
 
 
 def generalized_chi2_logcdf(
@@ -87,16 +84,18 @@ def generalized_chi2_logcdf(
         ) from None
     flat = np.ascontiguousarray(np.broadcast_to(at, shape)).reshape(-1)
     values = np.empty(flat.size)
-    step = max(1, _CHUNK // w.shape[-1])
     q = np.ascontiguousarray(np.broadcast_to(q0, shape)).reshape(-1)
-    for start in range(0, flat.size, step):
-        part = slice(start, start + step)
-        if w.ndim == 1 and q0.ndim == 0:
-            values[part] = logcdf_shared(flat[part], w, k, b, float(q0))
-        else:
-            whole = [np.broadcast_to(a, (flat.size, w.shape[-1])) for a in (w, k, b)]
-            rows_w, rows_k, rows_b = (np.ascontiguousarray(a[part]) for a in whole)
-            values[part] = logcdf_batch(flat[part], rows_w, rows_k, rows_b, q[part])
+    shared = w.ndim == 1 and q0.ndim == 0
+
+    def run(part: slice) -> NDArray[Any]:
+        if shared:
+            return np.asarray(logcdf_shared(flat[part], w, k, b, float(q0)))
+        whole = [np.broadcast_to(a, (flat.size, w.shape[-1])) for a in (w, k, b)]
+        rows_w, rows_k, rows_b = (np.ascontiguousarray(a[part]) for a in whole)
+        return np.asarray(logcdf_batch(flat[part], rows_w, rows_k, rows_b, q[part]))
+
+    for part, found in in_blocks(run, flat.size, w.shape[-1]):
+        values[part] = found
     return values.reshape(shape)[()]
 
 

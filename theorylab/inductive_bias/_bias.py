@@ -85,6 +85,8 @@ def inductive_bias(
     random_state : None, int or Generator
     bootstrap_test_points : int, optional
         For the exact method: resample the test points so many times; the interval is then over them.
+        Points drawn twice add no direction, so it lies low and may exclude the estimate: it shows
+        how much hangs on single points and does not cover at `confidence`.
 
     Returns
     -------

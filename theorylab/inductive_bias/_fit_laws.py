@@ -54,10 +54,11 @@ def gamma_variance(a: float, theta: float, eps: NDArray[Any]) -> tuple[NDArray[A
     above = -np.asarray(gamma_law(a + step, theta).logcdf(at))
     below = -np.asarray(gamma_law(a - step, theta).logcdf(at))
     g_a = (above - below) / (2.0 * step)
-    # dI/dtheta = (eps / theta) * pdf / cdf, with the density of eps itself.
-    g_th = at / theta * np.exp(np.asarray(gamma_law(a, theta).logpdf(at)) + nats)
+    # dI/dlog(theta) = eps * pdf / cdf: free of units, which squares of eps and theta would not survive.
+    with np.errstate(divide="ignore"):
+        g_th = np.exp(np.asarray(gamma_law(a, theta).logpdf(at)) + nats + np.log(at))
     psi1 = float(special.polygamma(1, a))
-    numerator = a * g_a**2 - 2.0 * theta * g_a * g_th + theta**2 * psi1 * g_th**2
+    numerator = a * g_a**2 - 2.0 * g_a * g_th + psi1 * g_th**2
     return nats, numerator / (a * psi1 - 1.0)
 
 
@@ -191,9 +192,12 @@ class NoncentralFit:
                 continue
             nats = partial(self._log_nats, float(share), eps=eps)
             centre = nats(point)
-            gradient = np.stack(
-                [(nats(point + h) - nats(point - h)) / 2e-4 for h in 1e-4 * np.eye(2)]
-            )  # fmt: skip
+            with np.errstate(invalid="ignore"):
+                gradient = np.stack(
+                    [(nats(point + h) - nats(point - h)) / 2e-4 for h in 1e-4 * np.eye(2)]
+                )  # fmt: skip
+            # Where no probability is left above eps, I is 0 at every law of the region.
+            gradient = np.where(np.isneginf(centre), 0.0, gradient)
             spread = np.einsum("i...,ij,j...->...", gradient, np.linalg.pinv(hessian), gradient)
             reach = np.sqrt(room * np.maximum(spread, 0.0))
             low, high = np.minimum(low, centre - reach), np.maximum(high, centre + reach)

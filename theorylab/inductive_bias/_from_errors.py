@@ -93,14 +93,14 @@ def from_errors(
     dof = math.nan
     if method == "empirical":
         with np.errstate(divide="ignore"):
-            estimate = -np.log(hits / size)
+            estimate = 0.0 - np.log(hits / size)
         half = 0.5 * (1.0 - confidence)
         p_low = np.where(hits > 0, special.betaincinv(np.maximum(hits, 1), size - hits + 1, half), 0.0)
         p_high = np.where(
             hits < size, special.betaincinv(hits + 1, np.maximum(size - hits, 1), 1.0 - half), 1.0
         )
         with np.errstate(divide="ignore"):
-            interval = (-np.log(p_high), -np.log(p_low))
+            interval = (0.0 - np.log(p_high), 0.0 - np.log(p_low))
     else:
         _check_fit(e)
         quantile = float(special.ndtri(0.5 + 0.5 * confidence))

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._lib.checks import check_choice, check_real
 from .._lib.rng import RNGLike, as_generator
+from ._blocks import in_blocks
 from ._parameters import TailInfo, cumulants, merge, read_parameters
 from ._quadratic import diagonal_parts
 from ._quantiles import solve_tail
@@ -19,8 +20,6 @@ from ._series import chernoff_tail, log_complement, ruben_lower, saddlepoint_tai
 from ._tails import CHERNOFF, CONVERGED, CROSSING, ERROR, LOG_PDF, LOG_TAIL, NODES, log_tails
 
 _METHODS = ("contour", "saddlepoint", "ruben", "chernoff")
-# A compiled call cannot be interrupted: this many weights x values last a tenth of a second.
-_CHUNK = 500_000
 
 
 class GeneralizedChi2:
@@ -211,7 +210,7 @@ class GeneralizedChi2:
         Warns
         -----
         scipy.integrate.IntegrationWarning
-            If 12 halvings of the step did not reach `tol`.
+            If 12 halvings of the step did not reach `tol`, or Ruben's series left a remainder.
         """
         return self._evaluate(x, method, tol, return_info, upper=False)
 
@@ -286,12 +285,14 @@ class GeneralizedChi2:
     def _rows(self, z: NDArray[Any], tol: float, density: bool) -> NDArray[Any]:
         """Run the kernel in calls short enough to be interrupted."""
         upper = z > self._mean
-        step = max(1, _CHUNK // max(1, self._parts[0].size))
-        parts = [
-            log_tails(z[i : i + step], *self._parts, upper[i : i + step], tol, density)
-            for i in range(0, z.size, step)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, LOG_PDF + 1))
+        rows = np.empty((z.size, LOG_PDF + 1))
+
+        def run(part: slice) -> NDArray[Any]:
+            return np.asarray(log_tails(z[part], *self._parts, upper[part], tol, density))
+
+        for part, values in in_blocks(run, z.size, self._parts[0].size):
+            rows[part] = values
+        return rows
 
     def _evaluate(self, x: ArrayLike, method: str, tol: float, return_info: bool, upper: bool) -> Any:
         check_choice(method, "method", _METHODS)
@@ -337,6 +338,8 @@ class GeneralizedChi2:
                     carried = error[inside] * np.exp(np.minimum(tail - flipped, 700.0)) + 2.3e-16
                 error[inside] = np.where(other & np.isfinite(error[inside]), carried, error[inside])
                 tail = np.where(other, flipped, tail)
+                if method == "ruben" and upper:
+                    self._warn_cancelled(error[inside], tail, tol)
             value[inside] = tail
         result = value.reshape(at.shape)[()]
         if not return_info:
@@ -352,6 +355,21 @@ class GeneralizedChi2:
             "the contour integral did not converge to tol in 12 halvings; the worst expected "
             "error of log P is "
             f"{error:.1e}. Raise tol, or look at return_info=True",
+            IntegrationWarning,
+            stacklevel=4,
+        )
+
+    @staticmethod
+    def _warn_cancelled(error: NDArray[Any], tail: NDArray[Any], tol: float) -> None:
+        """Warn where an upper tail is so small that 1 minus the lower one has lost it."""
+        lost = error > max(tol, 1e-6) * np.maximum(1.0, np.abs(tail))
+        if not lost.any():
+            return
+        from scipy.integrate import IntegrationWarning
+
+        warnings.warn(
+            "Ruben's series gives the upper tail as the rest to 1 only: the expected error of its log "
+            f"reaches {np.max(error[lost]):.1e}. Use method='contour'.",
             IntegrationWarning,
             stacklevel=4,
         )

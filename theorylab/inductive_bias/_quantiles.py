@@ -38,7 +38,9 @@ def solve_tail(
         z = place(r)
         value = log_tail(z)
         excess = value - target
-        slope = np.exp(log_pdf(z) - value) * (np.abs(z) if bounded else spread)
+        # In the logarithm: next to a finite end the density itself may overflow.
+        with np.errstate(divide="ignore"):
+            slope = np.exp(log_pdf(z) - value + np.log(np.abs(z) if bounded else spread))
         low, high = np.where(excess > 0, r, low), np.where(excess > 0, high, r)
         with np.errstate(divide="ignore", invalid="ignore"):
             new = r + excess / slope

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from .._lib.jit import REASSOC, jit
+from ._blocks import in_blocks
 from ._tails import saddles
 
 _MAX_TERMS = 4000
@@ -27,11 +28,21 @@ def log_complement(log_p: NDArray[Any]) -> NDArray[Any]:
         )
 
 
+def _saddles(
+    z: NDArray[Any], w: NDArray[Any], k: NDArray[Any], b: NDArray[Any], sigma: float, upper: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """Run the kernel in calls short enough to be interrupted."""
+    rows = np.empty((z.size, 4))
+    for part, found in in_blocks(lambda p: saddles(z[p], w, k, b, sigma, upper[p]), z.size, w.size):
+        rows[part] = found
+    return rows
+
+
 def saddlepoint_tail(
     z: NDArray[Any], w: NDArray[Any], k: NDArray[Any], b: NDArray[Any], sigma: float, upper: NDArray[np.bool_]
 ) -> NDArray[Any]:
     """Return the Lugannani-Rice approximation to the log of the tail on the side of each z, O(N) each."""
-    rows = saddles(z, w, k, b, sigma, upper)
+    rows = _saddles(z, w, k, b, sigma, upper)
     height, curvature = rows[:, 1], rows[:, 2]
     # Both |r| and |v| are positive on either side, so the two tails share one formula.
     r = np.sqrt(np.maximum(-2.0 * height, 0.0))
@@ -53,7 +64,7 @@ def chernoff_tail(
     z: NDArray[Any], w: NDArray[Any], k: NDArray[Any], b: NDArray[Any], sigma: float, upper: NDArray[np.bool_]
 ) -> NDArray[Any]:
     """Return min_t K(t) - t z on the side of the tail of each z: a certified upper bound on its log."""
-    rows = saddles(z, w, k, b, sigma, upper)
+    rows = _saddles(z, w, k, b, sigma, upper)
     # The bound holds at every t; what rounding may have taken away is given back.
     return np.asarray(np.minimum(rows[:, 1] + rows[:, 3], 0.0))
 

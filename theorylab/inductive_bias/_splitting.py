@@ -22,7 +22,8 @@ class SplittingResult:
     Attributes
     ----------
     log_probability : float
-        Log of the mean of the runs' probabilities: their mean is unbiased.
+        Log of the mean of the runs' probabilities, which adaptive levels bias upwards by about
+        n_levels (1 - p0) / (p0 n_particles).
     spread : float
         Standard deviation of the log-probability between runs.
     standard_error : float
