@@ -234,3 +234,17 @@ def test_a_lost_diagonal_is_an_error_and_not_clipped():
         inv = cv.fisher_inverse(G, 1e-9)
     with pytest.raises(FloatingPointError, match="kappa"):
         inv.diagonal()
+
+
+def test_rows_over_twelve_decades_are_inverted_through_k_where_a_cannot_be_factored():
+    """In K a short row has an entry of its own size; in A it drowns. Componentwise 1e-12, by 60 digits."""
+    import mpmath as mp
+
+    rng = np.random.default_rng(5)
+    G = rng.standard_normal((8, 8)) * np.logspace(-6, 6, 8)[:, None]
+    with pytest.warns(LinAlgWarning, match="kappa"):
+        inv = cv.fisher_inverse(G, 1e-5)
+    with mp.workdps(60):
+        A = mp.matrix(G.tolist()).T * mp.matrix(G.tolist()) / 8 + mp.mpf(1e-5) * mp.eye(8)
+        true = np.array([float(v) for v in mp.lu_solve(A, mp.matrix(G[0].tolist()))])
+    np.testing.assert_allclose(inv.solve_rows(np.eye(8)[0]), true, rtol=0, atol=1e-12 * np.abs(true).max())

@@ -286,3 +286,14 @@ def test_gradients_below_the_range_of_the_storage_are_scaled(dtype, size):
     g = size * np.array([1.0, 2.0, -1.0])
     inv = cv.SlidingFisherInverse(3, 2, size**2, dtype=dtype)
     np.testing.assert_allclose(inv.update_solve(g), g / (4 * size**2), rtol=1e-12)
+
+
+def test_extend_is_refused_as_a_whole_where_a_later_row_makes_the_window_singular():
+    inv = cv.SlidingFisherInverse(4, 3, 1e-12, dtype="float64", norm="count")
+    inv.extend(np.eye(4)[:3])
+    before = inv.state_dict()
+    with pytest.raises(np.linalg.LinAlgError, match="kappa"):
+        inv.extend([np.full(4, 2.0), np.full(4, 1e7), np.full(4, 1e7)])
+    after = inv.state_dict()
+    for key, value in before.items():
+        np.testing.assert_array_equal(after[key], value)

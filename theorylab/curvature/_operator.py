@@ -22,6 +22,9 @@ __all__ = ["InverseOperator"]
 
 Array = NDArray[Any]
 
+#: With more rows than this, K is not tried where A itself cannot be factored.
+_DUAL_AT_MOST = 4096
+
 
 def _block_sizes(blocks: Any, d: int) -> list[int]:
     """Return the list of block sizes, checked to add up to d."""
@@ -100,7 +103,13 @@ class InverseOperator(LinearOperator):
         parts = self._assemble(rows, side, bfloat16)
         if relative:
             value = self._relative(value, parts)
-        self._set_damping(parts, value)
+        try:
+            self._set_damping(parts, value)
+        except np.linalg.LinAlgError:
+            if side != "auto" or rows.m > _DUAL_AT_MOST:
+                raise
+            # Rows of very different lengths: K has a small entry for a short row, A has none.
+            self._set_damping(self._assemble(rows, "dual", bfloat16), value)
         self._warn_if_singular(stacklevel=4)
         if factor:
             for _, part in self._parts:

@@ -276,8 +276,20 @@ class SlidingFisherInverse(FisherInverse):
                 accepted.append(self._accept(g)[:2])
             except (TypeError, ValueError) as error:
                 raise type(error)(f"row {i} of G_batch: {error}") from None
-        for stored, scale in accepted:
-            self._insert(stored, scale)
+        slots, leaving = (
+            list(self._slots),
+            self._slots[: max(0, len(self._slots) + len(accepted) - self.window)],
+        )
+        arrays = [a.copy() for a in (self._U, self._ring_gram, self._ring_scale)]
+        rows = self._buffer[leaving]
+        try:
+            for stored, scale in accepted:
+                self._insert(stored, scale)
+        except Exception:
+            self._U, self._ring_gram, self._ring_scale = arrays
+            self._buffer[leaving], self._slots = rows, slots
+            self._refresh()
+            raise
 
     def remove(self, age: int) -> None:
         """Take out the row of the given age, 0 for the oldest; O(d + m^2)."""
