@@ -276,17 +276,15 @@ class SlidingFisherInverse(FisherInverse):
                 accepted.append(self._accept(g)[:2])
             except (TypeError, ValueError) as error:
                 raise type(error)(f"row {i} of G_batch: {error}") from None
-        slots, leaving = (
-            list(self._slots),
-            self._slots[: max(0, len(self._slots) + len(accepted) - self.window)],
-        )
-        arrays = [a.copy() for a in (self._U, self._ring_gram, self._ring_scale)]
-        rows = self._buffer[leaving]
+        n, slots = len(self._slots), list(self._slots)
+        leaving = slots[: max(0, n + len(accepted) - self.window)]
+        factor, gram = self._U.copy(), self._ring_gram.copy()
+        scale_before, rows = self._ring_scale.copy(), self._buffer[leaving]
         try:
             for stored, scale in accepted:
                 self._insert(stored, scale)
         except Exception:
-            self._U, self._ring_gram, self._ring_scale = arrays
+            self._U, self._ring_gram, self._ring_scale = factor, gram, scale_before
             self._buffer[leaving], self._slots = rows, slots
             self._refresh()
             raise
