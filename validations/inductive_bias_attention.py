@@ -146,7 +146,7 @@ biased = Claim(
     ),
     source="Fu et al., NeurIPS 2023, biased transformers; T2, twice the identity",
     criterion=Better(by=1.05),
-    quick=grid(replicates=8),
+    quick=grid(replicates=16),
     full=grid(replicates=40),
 )
 
