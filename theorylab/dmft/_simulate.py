@@ -176,6 +176,8 @@ def simulate(
     step, steps, d, seeds, count = _check_run(prob, kappa, n_steps, dim, n_seeds)
     width = int(spec.width)
     x, b = _given(inputs, beta, count, d)
+    grams = 0 if init_weights is not None else 4 * width * width
+    refuse_if_too_large("simulate", 8 * (d * (2 * count + 6 * width) + grams), "lower dim, nu or the width")
     start = None
     m = gram = np.empty(0)
     if init_weights is not None:
@@ -187,7 +189,6 @@ def simulate(
         m, gram = initial_overlaps(spec, init_overlap, init_gram)
         if d == 1 and np.any(np.abs(gram - np.outer(m, m)) > 1e-12):
             raise ValueError("dim = 1 leaves no direction beside beta; pass init_weights, or a larger dim")
-    refuse_if_too_large("simulate", 8 * d * (2 * count + 6 * width), "lower dim or nu")
     rows = make_rows(spec, spike=False)
 
     def train(generator: np.random.Generator) -> Run:
