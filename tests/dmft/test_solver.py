@@ -238,12 +238,16 @@ def test_memory_of_the_whole_run_is_no_truncation(width):
 
 
 def test_wide_networks_refuse_before_any_work():
-    """The eigenvalues of the initial Gram matrix would take hours."""
+    """The eigenvalues of the initial Gram matrix would take hours; ensembles count all their networks."""
     net, start = QuadraticNetwork(200_000, 1.0, 0.5), np.zeros(200_000)
     with pytest.raises(MemoryError, match="TiB"):
         dmft_solve(net, TASK, 0.1, 3, start)
     with pytest.raises(MemoryError, match="TiB"):
         simulate(net, TASK, 0.1, 3, 10, start)
+    with pytest.raises(MemoryError, match=r"simulate would.*TiB.*n_seeds"):
+        simulate(PAIR, TASK, 0.1, 3, 100, START, n_seeds=10**11)
+    with pytest.raises(MemoryError, match=r"simulate_moments would.*TiB"):
+        simulate_moments(QuadraticNetwork(np.inf, 1.0, 0.5), TASK, 0.1, 10**12, 10, 0.3)
 
 
 def test_too_large_runs_refuse_with_the_number():

@@ -39,6 +39,14 @@ def _ensemble(train: Callable[[np.random.Generator], Run], n_seeds: int, rng: RN
             return list(pool.map(one, map(int, seeds)))
 
 
+def _refuse(name: str, words: int, kept: int, n_seeds: int) -> None:
+    """Refuse an ensemble that does not fit: words of each network in flight, and those kept of every one."""
+    from ._kernels import threads
+
+    needed = 8 * (min(threads(), n_seeds) * words + 2 * n_seeds * kept)  # twice, while the runs are stacked
+    refuse_if_too_large(name, needed, "lower dim, nu, the width, n_steps or n_seeds")
+
+
 def _pack(
     runs: list[Run],
     spec: Network,
@@ -150,7 +158,7 @@ def simulate(
     ValueError, TypeError
         For arguments out of range, of other shapes, or of another kind.
     MemoryError
-        Where the training inputs do not fit.
+        Where the ensemble does not fit, before it is trained.
 
     Warns
     -----
@@ -177,7 +185,8 @@ def simulate(
     width = int(spec.width)
     x, b = _given(inputs, beta, count, d)
     grams = 0 if init_weights is not None else 4 * width * width
-    refuse_if_too_large("simulate", 8 * (d * (2 * count + 6 * width) + grams), "lower dim, nu or the width")
+    kept = width * (d + steps) + 5 * steps
+    _refuse("simulate", d * (2 * count + 6 * width) + grams, kept, seeds)
     start = None
     m = gram = np.empty(0)
     if init_weights is not None:
@@ -266,7 +275,7 @@ def simulate_moments(
     x, b = _given(inputs, beta, count, d)
     m, _ = initial_overlaps(spec, init_overlap, None)
     spike = float(m[-1]) if m.size == 2 else 0.0
-    refuse_if_too_large("simulate_moments", 8 * d * (3 * count + 6 * d), "lower dim or nu")
+    _refuse("simulate_moments", d * (3 * count + 6 * d), 7 * steps, seeds)
 
     def train(generator: np.random.Generator) -> Run:
         own_beta, own_x, y = draw_data(d, count, prob, x, b, generator)
