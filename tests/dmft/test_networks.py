@@ -224,6 +224,16 @@ def test_comparison_sees_a_wrong_theory():
         compare(dmft_solve(net, TASK, 0.1, 30, [0.3, -0.4], n_samples=30, rng=0), networks)
     with pytest.raises(TypeError, match="SimulationResult"):
         compare(right, right)
+    with pytest.raises(TypeError, match="res must"):
+        compare(1, networks)
+    # A prescribed start has no spread beyond rounding, whatever the difference of order 1/D is.
+    wide = QuadraticNetwork(np.inf, 1.0, 0.5)
+    early = compare(
+        dmft_solve(wide, task, 0.1, 5, 0.3, n_samples=300, rng=0),
+        simulate_moments(wide, task, 0.1, 5, 50, 0.3, n_seeds=4, rng=0),
+    )
+    assert np.isnan(early.z_test[0])
+    assert np.abs(early.z_test[1:]).max() < 1e3
 
 
 @pytest.mark.parametrize(

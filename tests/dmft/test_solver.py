@@ -198,7 +198,7 @@ def test_float32_tangents():
 
 def test_truncated_memory():
     net = QuadraticNetwork(2, 1.0, 0.5, center=True)
-    whole = dmft_solve(net, TASK, 0.1, 30, START, n_samples=300, rng=np.random.default_rng(0).integers(2**63))
+    whole = dmft_solve(net, TASK, 0.1, 30, START, n_samples=300, rng=0)
     same = dmft_solve(net, TASK, 0.1, 30, START, n_samples=300, rng=0, memory=30)
     np.testing.assert_array_equal(whole.test_loss, same.test_loss)
     errors = []
@@ -224,6 +224,32 @@ def test_divergence_is_told_and_ends_in_nan():
     assert np.isnan(r.overlap[at:]).all()
 
 
+@pytest.mark.parametrize("width", [2, np.inf])
+def test_memory_of_the_whole_run_is_no_truncation(width):
+    """The same random numbers with and without a window, or the truncation could not be seen."""
+    net = QuadraticNetwork(width, 1.0, 0.5)
+    start = START if width == 2 else 0.4
+    whole = dmft_solve(net, TASK, 0.1, 12, start, n_samples=64, rng=5)
+    for memory in (12, 30):
+        same = dmft_solve(net, TASK, 0.1, 12, start, n_samples=64, rng=5, memory=memory)
+        np.testing.assert_array_equal(same.test_loss, whole.test_loss)
+    short = dmft_solve(net, TASK, 0.1, 12, start, n_samples=64, rng=5, memory=8)
+    np.testing.assert_allclose(short.test_loss[:8], whole.test_loss[:8], rtol=1e-9)
+
+
+def test_wide_networks_refuse_before_any_work():
+    """The eigenvalues of the initial Gram matrix would take hours; ensembles count all their networks."""
+    net, start = QuadraticNetwork(200_000, 1.0, 0.5), np.zeros(200_000)
+    with pytest.raises(MemoryError, match="TiB"):
+        dmft_solve(net, TASK, 0.1, 3, start)
+    with pytest.raises(MemoryError, match="TiB"):
+        simulate(net, TASK, 0.1, 3, 10, start)
+    with pytest.raises(MemoryError, match=r"simulate would.*TiB.*n_seeds"):
+        simulate(PAIR, TASK, 0.1, 3, 100, START, n_seeds=10**11)
+    with pytest.raises(MemoryError, match=r"simulate_moments would.*TiB"):
+        simulate_moments(QuadraticNetwork(np.inf, 1.0, 0.5), TASK, 0.1, 10**12, 10, 0.3)
+
+
 def test_too_large_runs_refuse_with_the_number():
     with pytest.raises(MemoryError, match=r"dmft_solve would need [\d.e+]+ [GT]iB"):
         dmft_solve(PAIR, TASK, 0.1, 200_000, START)
@@ -232,16 +258,17 @@ def test_too_large_runs_refuse_with_the_number():
     assert predict_memory(PAIR, TASK, 400, memory=50) < predict_memory(PAIR, TASK, 400) / 4
 
 
-def test_predicted_memory_is_what_the_run_takes():
+@pytest.mark.parametrize(("n_steps", "memory"), [(40, None), (80, 10), (80, 40)])
+def test_predicted_memory_is_what_the_run_takes(n_steps, memory):
     import tracemalloc
 
     net = QuadraticNetwork(np.inf, 1.0, 0.5)
     dmft_solve(net, TASK, 0.1, 3, 0.3, n_samples=64, rng=0)  # compile first
     tracemalloc.start()
-    dmft_solve(net, TASK, 0.05, 40, 0.3, n_samples=400, rng=0)
+    dmft_solve(net, TASK, 0.05, n_steps, 0.3, n_samples=400, rng=0, memory=memory)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    predicted = predict_memory(net, TASK, 40, n_samples=400)
+    predicted = predict_memory(net, TASK, n_steps, n_samples=400, memory=memory)
     assert 0.6 * predicted < peak < 1.2 * predicted
 
 
@@ -264,6 +291,8 @@ def test_arguments_stay_as_they_are():
         ({"memory": 0}, ValueError, "memory"),
         ({"sampler": "magic"}, ValueError, "sampler"),
         ({"dtype": np.float16}, TypeError, "dtype"),
+        ({"dtype": "single-ish"}, TypeError, "dtype must"),
+        ({"init_overlap": None}, TypeError, "init_overlap"),
         ({"rng": "x"}, TypeError, "rng"),
         ({"init_overlap": [0.3]}, ValueError, "init_overlap"),
         ({"init_overlap": [0.9, 0.9]}, ValueError, "eigenvalue"),

@@ -37,12 +37,14 @@ floats = st.floats(-1e4, 1e4)
 # Modular sums -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("p", "fraction", "corruption"), [(2, 0.5, 0.0), (7, 1.0, 0.5), (23, 0.35, 1.0)])
+@pytest.mark.parametrize(
+    ("p", "fraction", "corruption"), [(2, 0.5, 0.0), (7, 1.0, 0.5), (23, 0.35, 1.0), (10, 0.29, 0.5)]
+)
 def test_dataset(p, fraction, corruption):
     data = modular_dataset(p, fraction, corruption, rng=0)
     assert data.pairs.shape == (p * p, 2)
     np.testing.assert_array_equal(data.true_labels, data.pairs.sum(axis=1) % p)
-    assert data.train.size == int(fraction * p * p)
+    assert data.train.size == int(fraction * p**2)
     np.testing.assert_array_equal(np.sort(np.concatenate([data.train, data.test])), np.arange(p * p))
     wrong = np.flatnonzero(data.labels != data.true_labels)
     assert set(wrong) <= set(data.corrupted) <= set(data.train)
@@ -184,6 +186,20 @@ def test_steps_to_collapse(dtype):
     assert steps_to_collapse([[60.0, 0.0, 0.0]], [0], np.float64, growth=[[1.0, 1.0, 0.0]])[0] == 0.0
 
 
+def test_a_passing_collapse_counts():
+    """The second competitor falls behind fast enough, before the third, rising slowly, has caught up."""
+    steps = steps_to_collapse([[11.0, 0.0, -12.0]], [0], growth=[[1.0, -1.6, 1.6]])[0]
+    assert 0 < steps < 5
+
+    def losses(t):
+        return softmax_losses([[11.0 + t, -1.6 * t, -12.0 + 1.6 * t]], [0])[0]
+
+    assert losses(1.01 * steps) == 0 < losses(0.97 * steps)
+    assert losses(40.0) > 0
+    # A competitor that rises from the start leaves no time for it.
+    assert steps_to_collapse([[11.0, 0.0, 11.0]], [0], growth=[[1.0, -1.6, 1.6]])[0] == np.inf
+
+
 def test_perp_grad():
     rng = np.random.default_rng(0)
     params = [rng.standard_normal((4, 3)), rng.standard_normal(5).astype(np.float32)]
@@ -265,6 +281,10 @@ FOURIER = fourier_solution(5, 4, rng=0)
         (lambda: train_modular(DATA, 3, 1, weight_decay=-1.0), ValueError, "weight_decay"),
         (lambda: train_modular(DATA, 3, 1, log_every=0), ValueError, "log_every"),
         (lambda: train_modular(DATA, 3, 1, dtype=np.float16), TypeError, "dtype"),
+        (lambda: train_modular(DATA, 3, 1, dtype="single-ish"), TypeError, "dtype must"),
+        (lambda: inverse_participation_ratio(np.ones(3), axis=0.5), TypeError, "axis"),
+        (lambda: stablemax([1.0], axis=None), TypeError, "axis"),
+        (lambda: perp_grad(1.0, [np.ones(2)]), TypeError, "params"),
         (lambda: stablemax([np.nan]), ValueError, "z contains"),
         (lambda: stablemax([1.0], axis=2), ValueError, "axis"),
         (lambda: stablemax_cross_entropy([[1.0, 2.0]], [2]), ValueError, "labels"),

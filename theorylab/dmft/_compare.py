@@ -14,6 +14,9 @@ from ._result import DMFTResult, SimulationResult
 
 Array = NDArray[np.float64]
 
+#: A relative standard error below this is rounding, not a spread.
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -22,7 +25,8 @@ class Comparison:
     Attributes
     ----------
     z_train, z_test : ndarray, shape (T,)
-        Difference of the means over the joint standard error; NaN where neither side has a spread.
+        Difference of the means over the joint standard error; NaN where neither side has a spread
+        beyond rounding, as at a prescribed start.
     relative_train, relative_test : ndarray, shape (T,)
         Difference over the theory's value.
     excess_train, excess_test : ndarray, shape (T,)
@@ -86,7 +90,7 @@ def compare(
     """
     sigma = check_real(sigma, "sigma", low=0.0)
     rtol = check_real(rtol, "rtol", low=0.0)
-    solutions = [res] if isinstance(res, DMFTResult) else list(res)
+    solutions = [res] if isinstance(res, DMFTResult) else list(res) if isinstance(res, Sequence) else []
     if not solutions or not all(isinstance(r, DMFTResult) for r in solutions):
         raise TypeError("res must be a DMFTResult or a sequence of them")
     if not isinstance(sim, SimulationResult):
@@ -112,7 +116,7 @@ def _judge(theory: list[Any], networks: Any, sigma: float, rtol: float) -> tuple
     ours, theirs = _standard_error(curves), _standard_error(networks)
     error = np.hypot(ours, theirs)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(error > 0, difference / error, np.nan)
+        z = np.where(error > ROUNDING * np.abs(predicted), difference / error, np.nan)
         relative = difference / predicted
         spread = ours**4 / max(1, len(curves) - 1) + theirs**4 / max(1, len(networks) - 1)
         freedom = np.where(spread > 0, error**4 / spread, 1.0)

@@ -75,6 +75,8 @@ def make_rows(spec: Network, spike: bool) -> Rows:
 
 def initial_overlaps(spec: Network, init_overlap: Any, init_gram: ArrayLike | None) -> tuple[Array, Array]:
     """Validate the start and return overlaps m (K,) and Gram matrix C(0,0) (K, K) of the coherent rows."""
+    if init_overlap is None:
+        raise TypeError("init_overlap must hold real numbers, got None")
     if math.isinf(spec.width):
         value = np.asarray(init_overlap)
         if value.shape == (1,):

@@ -39,6 +39,14 @@ def _ensemble(train: Callable[[np.random.Generator], Run], n_seeds: int, rng: RN
             return list(pool.map(one, map(int, seeds)))
 
 
+def _refuse(name: str, words: int, kept: int, n_seeds: int) -> None:
+    """Refuse an ensemble that does not fit: words of each network in flight, and those kept of every one."""
+    from ._kernels import threads
+
+    needed = 8 * (min(threads(), n_seeds) * words + 2 * n_seeds * kept)  # twice, while the runs are stacked
+    refuse_if_too_large(name, needed, "lower dim, nu, the width, n_steps or n_seeds")
+
+
 def _pack(
     runs: list[Run],
     spec: Network,
@@ -150,7 +158,7 @@ def simulate(
     ValueError, TypeError
         For arguments out of range, of other shapes, or of another kind.
     MemoryError
-        Where the training inputs do not fit.
+        Where the ensemble does not fit, before it is trained.
 
     Warns
     -----
@@ -176,6 +184,9 @@ def simulate(
     step, steps, d, seeds, count = _check_run(prob, kappa, n_steps, dim, n_seeds)
     width = int(spec.width)
     x, b = _given(inputs, beta, count, d)
+    grams = 0 if init_weights is not None else 4 * width * width
+    kept = width * (d + steps) + 5 * steps
+    _refuse("simulate", d * (2 * count + 6 * width) + grams, kept, seeds)
     start = None
     m = gram = np.empty(0)
     if init_weights is not None:
@@ -187,7 +198,6 @@ def simulate(
         m, gram = initial_overlaps(spec, init_overlap, init_gram)
         if d == 1 and np.any(np.abs(gram - np.outer(m, m)) > 1e-12):
             raise ValueError("dim = 1 leaves no direction beside beta; pass init_weights, or a larger dim")
-    refuse_if_too_large("simulate", 8 * d * (2 * count + 6 * width), "lower dim or nu")
     rows = make_rows(spec, spike=False)
 
     def train(generator: np.random.Generator) -> Run:
@@ -265,7 +275,7 @@ def simulate_moments(
     x, b = _given(inputs, beta, count, d)
     m, _ = initial_overlaps(spec, init_overlap, None)
     spike = float(m[-1]) if m.size == 2 else 0.0
-    refuse_if_too_large("simulate_moments", 8 * d * (3 * count + 6 * d), "lower dim or nu")
+    _refuse("simulate_moments", d * (3 * count + 6 * d), 7 * steps, seeds)
 
     def train(generator: np.random.Generator) -> Run:
         own_beta, own_x, y = draw_data(d, count, prob, x, b, generator)

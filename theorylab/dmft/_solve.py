@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from typing import Any
@@ -67,7 +68,10 @@ def predict_memory(
 
 def _tangent_dtype(dtype: DTypeLike) -> np.dtype:
     """Return float32 or float64; anything else is refused."""
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     return kind
@@ -169,31 +173,34 @@ def dmft_solve(
     window = None if memory is None else check_int(memory, "memory", low=1)
     kind = _tangent_dtype(dtype)
     check_choice(sampler, "sampler", ("cholesky", "recursion"))
+    advice = "lower n_steps or n_samples, pass dtype=numpy.float32, or truncate with memory="
+    if not math.isinf(spec.width):  # before the eigenvalues of the initial Gram matrix, a cost of N^3
+        size = int(spec.width)
+        refuse_if_too_large(
+            "dmft_solve", solver_bytes(size, False, steps, samples, kind, window, sampler), advice
+        )
     m, gram = initial_overlaps(spec, init_overlap, init_gram)
-    rows = make_rows(spec, spike=m.size == 2)
+    rows = make_rows(spec, spike=math.isinf(spec.width) and m.size == 2)
     needed = solver_bytes(rows.size, rows.bulk, steps, samples, kind, window, sampler)
-    refuse_if_too_large(
-        "dmft_solve", needed, "lower n_steps or n_samples, pass dtype=numpy.float32, or truncate with memory="
-    )
+    refuse_if_too_large("dmft_solve", needed, advice)
     generator = as_generator(rng)
 
     from ._march import March, one_blas_thread
 
-    # Both runs of a truncation study share their random numbers, so that only the truncation differs.
-    seed = int(generator.integers(2**63)) if window is not None else None
+    # All runs of a truncation study share their random numbers, so that only the truncation differs.
+    again = copy.deepcopy(generator)
 
-    def run(length: int | None) -> March:
-        own = np.random.default_rng(seed) if seed is not None else generator
+    def run(length: int | None, own: np.random.Generator) -> March:
         march = March(rows, prob, step, steps, m, gram, samples, own, kind, length, sampler)
         march.run()
         return march
 
     with one_blas_thread(), np.errstate(all="ignore"):
-        march = run(window)
-        error = None
-        if window is not None and window < steps:
-            half = run(max(1, window // 2))
-            error = float(np.nanmax(np.abs(half.test - march.test), initial=0.0))
+        # The shorter run comes first, and leaves only its curve: two histories at once would double the peak.
+        truncated = window is not None and window < steps
+        half = run(max(1, window // 2), again).test if window is not None and truncated else None
+        march = run(window, generator)
+        error = None if half is None else float(np.nanmax(np.abs(half - march.test), initial=0.0))
     settings: dict[str, Any] = {
         "kappa": step, "sampler": sampler, "n_samples": samples, "memory": window,
         "predicted_bytes": needed, "truncation_error": error,

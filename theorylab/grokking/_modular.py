@@ -76,7 +76,7 @@ def modular_dataset(
     fraction = check_real(train_fraction, "train_fraction", low=0.0, high=1.0, open_low=True)
     noise = check_real(corruption, "corruption", low=0.0, high=1.0)
     generator = as_generator(rng)
-    count = int(fraction * p * p)
+    count = int(fraction * p**2)
     if count < 1:
         raise ValueError(
             f"train_fraction = {fraction:g} of {p * p} pairs leaves none to train on; enlarge it"
@@ -216,6 +216,7 @@ def inverse_participation_ratio(x: ArrayLike, axis: int = 0) -> Any:
     """
     xp = namespace(x)
     array = xp.asarray(x) if xp is not np else as_float_array(x, "x")
+    axis = check_int(axis, "axis")
     if array.ndim == 0 or not -array.ndim <= axis < array.ndim:
         raise ValueError(f"axis = {axis} does not exist in an array of shape {array.shape}")
     if array.shape[axis] == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ def _logits(z: ArrayLike, name: str, axis: int) -> tuple[Any, Any]:
     """Return array module and floating logits; float16 stays what it is."""
     xp = namespace(z)
     array = xp.asarray(z)
+    axis = check_int(axis, "axis")
     if array.dtype != np.float16:
         array = as_float_array(z, name) if xp is np else array.astype(xp.result_type(array.dtype, xp.float32))
     elif not bool(xp.all(xp.isfinite(array))):
@@ -240,8 +241,8 @@ def steps_to_collapse(
     -------
     ndarray, shape (n,)
         Steps (a real number, 0 where the sample has already collapsed, infinity
-        where it never will): the root of
-        ``sum_{j != y} exp(-(gap_j + steps growth_j)) = eps / 2``. Costs 100 bisections.
+        where it never will): the first root of
+        ``sum_{j != y} exp(-(gap_j + steps growth_j)) = eps / 2``. Costs 200 bisections.
 
     Raises
     ------
@@ -273,23 +274,29 @@ def steps_to_collapse(
         top = value.max(axis=1)
         return np.asarray(top + np.log(np.exp(value - top[:, None]).sum(axis=1)) - goal)
 
-    low = np.zeros(x.shape[0])
-    never = (speed <= 0).any(axis=1) & (excess(low) > 0)
-    # Competitors that do not fall behind may still be small enough to leave room for the others.
-    fixed = (speed >= 0).all(axis=1) & never
-    if fixed.any():
-        rest = np.where(speed > 0, 0.0, np.exp(np.minimum(-gap, 700.0))).sum(axis=1)
-        never &= ~(fixed & (rest < math.exp(goal)))
+    def falls(steps: NDArray[Any]) -> NDArray[Any]:
+        value = -(gap + steps[:, None] * speed)
+        return np.asarray((speed * np.exp(value - value.max(axis=1)[:, None])).sum(axis=1) > 0)
+
     slowest = np.where(speed > 0, speed, np.inf).min(axis=1, initial=np.inf)
     reach = np.where(
         np.isfinite(slowest), (np.abs(gap).max(axis=1, initial=0.0) - goal + 50.0) / slowest, 0.0
     )
-    high = np.where(excess(low) <= 0, 0.0, reach)
+    # The excess is convex: it falls up to its minimum, and has its first root before it or nowhere.
+    bottom = _bisect(falls, reach)
+    steps = _bisect(lambda s: excess(s) > 0, bottom)
+    collapsed = excess(np.zeros(x.shape[0])) <= 0
+    return np.where(collapsed, 0.0, np.where(excess(bottom) > 0, np.inf, steps))
+
+
+def _bisect(before: Callable[[NDArray[Any]], NDArray[Any]], high: NDArray[Any]) -> NDArray[Any]:
+    """Return where `before` turns false between 0 and `high`, elementwise, or `high` where it never does."""
+    low = np.zeros_like(high)
     for _ in range(100):
         middle = 0.5 * (low + high)
-        above = excess(middle) > 0
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return np.where(never, np.inf, high)
+        yes = before(middle)
+        low, high = np.where(yes, middle, low), np.where(yes, high, middle)
+    return high
 
 
 def perp_grad(
@@ -320,6 +327,9 @@ def perp_grad(
     >>> [g.tolist() for g in perp_grad([[1.0, 0.0]], [[3.0, 4.0]], rescale=False)]
     [[0.0, 4.0]]
     """
+    for tensors, name in ((params, "params"), (grads, "grads")):
+        if not hasattr(tensors, "__len__") or getattr(tensors, "ndim", 1) == 0:
+            raise TypeError(f"{name} must be a sequence of arrays, got {type(tensors).__name__}")
     if len(params) != len(grads):
         raise ValueError(f"got {len(params)} params and {len(grads)} grads, expected equally many")
     if not isinstance(rescale, (bool, np.bool_)):

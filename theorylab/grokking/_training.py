@@ -145,7 +145,10 @@ def train_modular(
     rate = check_real(lr, "lr", low=0.0, open_low=True)
     decay = check_real(weight_decay, "weight_decay", low=0.0)
     every = check_int(log_every, "log_every", low=1)
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     generator = as_generator(rng)
