@@ -409,3 +409,14 @@ def test_from_stax_std():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 6])
+@pytest.mark.parametrize("act", ["relu", "abs"])
+@pytest.mark.parametrize("scale", [1e-100, 1e140])
+def test_inputs_of_extreme_norm(depth, act, scale):
+    common = {"depth": depth, "activation": act, "w_var": 1.0}
+    for extreme, usual in zip(kernels.nngp_ntk(scale * X, **common), kernels.nngp_ntk(X, **common)):
+        np.testing.assert_allclose(extreme / scale / scale, usual, rtol=1e-12)
+    distance = kernels.rkhs_sqdist(scale * X, **common) / scale / scale
+    np.testing.assert_allclose(distance, kernels.rkhs_sqdist(X, **common), rtol=1e-11)

@@ -40,7 +40,8 @@ def start(X: Array, Y: Array) -> tuple[Array, Array, Array, Array]:
     dot = np.einsum("ij,ij->i", X, Y)
     # beyond a right angle alpha beta - c is a sum, and the residual of opposite points is rounding
     acute = dot > 0
-    e = np.where(acute, xx * rr / np.where(acute, alpha * beta + dot, 1.0), alpha * beta - dot)
+    ratio = np.where(acute, xx, 0.0) / np.where(acute, alpha * beta + dot, 1.0)
+    e = np.where(acute, rr * ratio, alpha * beta - dot)
     return alpha, beta, diff, e
 
 
@@ -48,12 +49,12 @@ def dense(w: float, b: float, alpha: Array, beta: Array, diff: Array, e: Array) 
     """Return ``diff`` and ``e`` after ``c <- w c + b``, without subtracting large numbers."""
     aa, bb = alpha * alpha, beta * beta
     wg = w * alpha * beta
-    g = np.sqrt((w * aa + b) * (w * bb + b))
-    total = np.sqrt(w * aa + b) + np.sqrt(w * bb + b)
+    left, right = np.sqrt(w * aa + b), np.sqrt(w * bb + b)
+    g, total = left * right, left + right
     safe = np.where(total > 0, total, 1.0)
     more = b * (w * (aa + bb) + b) / np.where(g + wg > 0, g + wg, 1.0) if b > 0 else 0.0 * g
     new_diff = w * diff * (alpha + beta) / safe
-    new_e = w * e + 0.5 * w * diff * diff * (2.0 * b + 2.0 * more) / safe**2
+    new_e = w * e + w * (diff / safe) ** 2 * (b + more)
     return new_diff, new_e
 
 
