@@ -204,6 +204,14 @@ def test_distance_of_opposite_points(act):
     np.testing.assert_allclose(kernels.rkhs_sqdist(x, y, **common), naive, rtol=1e-11)
 
 
+def test_opposite_points_of_even_networks():
+    """They coincide, and the distance does not fall below zero."""
+    for act in ("cos", "abs", duals.gaussian(1.0), duals.monomial(2)):
+        D = kernels.rkhs_sqdist(X, -X, depth=1, activation=act)
+        assert np.all(D >= 0.0)
+        assert np.all(np.diag(D) <= 1e-12 * kernels.nngp(X, depth=1, activation=act, diag=True))
+
+
 @pytest.mark.parametrize("act", ["erf", "sin"])
 def test_opposite_points_of_odd_networks(act):
     """Without biases K(x, -y) = -K(x, y), also where depth drives neighbours apart."""

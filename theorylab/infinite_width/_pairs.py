@@ -70,7 +70,7 @@ def covariance_gap(act: Activation, alpha: Array, beta: Array, e: Array) -> Arra
         al, be = act.family[1:]
         theta, _ = angle(z, 1.0 - z)
         bend = 2.0 * z - sin_minus_tcos(theta) / math.pi
-        return np.asarray(0.5 * (be - al) ** 2 * g * bend + al * be * e)
+        return np.asarray(np.maximum(0.5 * (be - al) ** 2 * g * bend + al * be * e, 0.0))
     if act.family is not None:
         _, scale, gain, _ = act.family
         a, b, top, low = (scale**2 * v for v in (alpha * alpha, beta * beta, g, g - e))
@@ -92,12 +92,12 @@ def covariance_gap(act: Activation, alpha: Array, beta: Array, e: Array) -> Arra
     # far apart a few nodes do not resolve Ddot, but there the difference loses no digits
     near = np.flatnonzero((z < 0.1) | (gap < 0.01 * np.abs(top)))
     if near.size:
-        x, weight = legendre(24)
+        x, weight = legendre(24 if np.all(z[near] < 0.1) else 96)
         zz = z[near, None] * x * x
         c = g[near, None] * (1.0 - 2.0 * zz)
         _, slope = act.dual(a[near, None], b[near, None], c, zz, 1.0 - zz)
         gap[near] = 2.0 * e[near] * np.sum(weight * x * slope, axis=1)
-    return gap
+    return np.asarray(np.maximum(gap, 0.0))  # even activations: opposite points coincide
 
 
 def radial(act: Activation, alpha: Array, beta: Array, diff: Array) -> tuple[Array, Array]:
