@@ -6,7 +6,7 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special
+from scipy import special, stats
 
 from theorylab.infinite_width import duals
 
@@ -214,3 +214,32 @@ def test_registry():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c"), [(1.0, 1.0, 0.5), (0.3, 2.2, -0.6), (2.0, 2.0, 1.999), (4.0, 0.2, 0.3)]
+)
+def test_slope_of_a_kinked_function_without_formula(a, b, c):
+    """Ddot of the soft threshold is a quadrant probability of two normals, whichever way it is given."""
+
+    def fn(x):
+        return np.sign(x) * np.maximum(np.abs(x) - 0.4, 0.0)
+
+    act = duals.register("soft_threshold", fn=lambda x: fn(x), kinks=(-0.4, 0.4))
+    law = stats.multivariate_normal(np.zeros(2), [[a, c], [c, b]])
+    flip = stats.multivariate_normal(np.zeros(2), [[a, -c], [-c, b]])
+    # P(u > k, v > k) + P(u < -k, v < -k) + the two mixed quadrants
+    exact = 2.0 * (law.cdf([-0.4, -0.4]) + flip.cdf([-0.4, -0.4]))
+    for given_ in (fn, act):
+        assert abs(duals.dual_activation(given_, a, b, c)[1] - exact) < 2e-13
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-300, 1e200, 1e280])
+@pytest.mark.parametrize("name", ["relu", "abs", "leaky_relu", "sign", "step"])
+def test_extreme_variances(name, scale):
+    """Positive homogeneity holds where the product of two variances leaves the floating range."""
+    power = 0 if name in ("sign", "step") else 1
+    D, Ddot = duals.dual_activation(name, scale, 2.0 * scale, -0.5 * scale)
+    d, ddot = duals.dual_activation(name, 1.0, 2.0, -0.5)
+    assert abs(D / (d * scale**power) - 1.0) < 1e-14
+    assert abs(Ddot - ddot) < 1e-14

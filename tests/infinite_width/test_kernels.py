@@ -194,6 +194,52 @@ def test_opposite_and_parallel_points():
             np.testing.assert_allclose(T, t, rtol=1e-6)  # of the textbook
 
 
+@pytest.mark.parametrize("act", ["relu", "abs", "erf", "gelu", "tanh"])
+def test_distance_of_opposite_points(act):
+    x = RNG.normal(size=(3, 3))
+    y = np.concatenate([-x, -2.0 * x])
+    common = {"depth": 2, "activation": act, "w_var": 1.5, "b_var": 0.1}
+    kx, ky = (kernels.nngp(v, diag=True, **common) for v in (x, y))
+    naive = kx[:, None] + ky[None] - 2 * kernels.nngp(x, y, **common)
+    np.testing.assert_allclose(kernels.rkhs_sqdist(x, y, **common), naive, rtol=1e-11)
+
+
+def test_opposite_points_of_even_networks():
+    """They coincide, and the distance does not fall below zero."""
+    for act in ("cos", "abs", duals.gaussian(1.0), duals.monomial(2)):
+        D = kernels.rkhs_sqdist(X, -X, depth=1, activation=act)
+        assert np.all(D >= 0.0)
+        assert np.all(np.diag(D) <= 1e-12 * kernels.nngp(X, depth=1, activation=act, diag=True))
+
+
+@pytest.mark.parametrize("act", ["erf", "sin"])
+def test_opposite_points_of_odd_networks(act):
+    """Without biases K(x, -y) = -K(x, y), also where depth drives neighbours apart."""
+    x = RNG.normal(size=(3, 3))
+    y = x + 1e-8 * RNG.normal(size=(3, 3))
+    common = {"depth": 100, "activation": act, "w_var": 2.0}
+    for left, right in zip(kernels.nngp_ntk(x, y, **common), kernels.nngp_ntk(x, -y, **common)):
+        np.testing.assert_allclose(right, -left, rtol=1e-13, atol=1e-13 * np.abs(left).max())
+
+
+@pytest.mark.parametrize("act", ["relu", "abs", "erf", "tanh"])
+@pytest.mark.parametrize("depth", [1, 5])
+def test_layers_of_biases_alone(act, depth):
+    """With w_var = 0 all points coincide: Ddot is that of a point with itself."""
+    for how in ({}, {"parameterization": "standard", "width": 7}):
+        common = {"depth": depth, "activation": act, "w_var": 0.0, "b_var": 0.5, **how}
+        K, T = kernels.nngp_ntk(X, **common)
+        k, _ = kernels.nngp_ntk(X[:1], **common)
+        np.testing.assert_allclose(K, np.full_like(K, k[0, 0]), rtol=1e-14)
+        q = common["b_var"]
+        value, slope = duals.dual_activation(act, q, q, q)
+        if not how and depth == 1:
+            np.testing.assert_allclose(T, value + slope * q, rtol=1e-13)
+        if how and depth == 1:
+            raw = X @ X.T / X.shape[1]
+            np.testing.assert_allclose(T, 7 * value + slope * (4 * raw + 1.0), rtol=1e-13)
+
+
 @pytest.mark.parametrize("act", ["relu", "abs", "erf", "gelu", "tanh", "elu"])
 def test_depth_collapse(act):
     """On a sphere all layers are one table.
@@ -371,3 +417,14 @@ def test_from_stax_std():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 6])
+@pytest.mark.parametrize("act", ["relu", "abs"])
+@pytest.mark.parametrize("scale", [1e-100, 1e140])
+def test_inputs_of_extreme_norm(depth, act, scale):
+    common = {"depth": depth, "activation": act, "w_var": 1.0}
+    for extreme, usual in zip(kernels.nngp_ntk(scale * X, **common), kernels.nngp_ntk(X, **common)):
+        np.testing.assert_allclose(extreme / scale / scale, usual, rtol=1e-12)
+    distance = kernels.rkhs_sqdist(scale * X, **common) / scale / scale
+    np.testing.assert_allclose(distance, kernels.rkhs_sqdist(X, **common), rtol=1e-11)

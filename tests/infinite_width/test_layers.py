@@ -1,5 +1,7 @@
 """Architectures against golden values of another library, explicit loops, and random networks."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -191,10 +193,38 @@ def test_recurrent_by_random_networks():
         (lambda: Serial(Dense())(np.ones(3)), ValueError, "2-D or 3-D or 4-D"),
         (lambda: Serial(Dense())(np.ones((2, 3)), np.ones((2, 4))), ValueError, "to match X"),
         (lambda: Serial(Dense())(np.ones((0, 3))), ValueError, "empty"),
-        (lambda: Serial(Dense(1e200), Dense(1e200))(np.ones((1, 1))), OverflowError, "dense layer"),
+        (
+            lambda: Serial(Dense(1e200), Dense(1e200))(np.ones((1, 1))),
+            OverflowError,
+            r"layer 2 of 2 \(Dense\)",
+        ),
         (lambda: Layer().apply(None), TypeError, "not a layer"),
     ],
 )
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("net", "name"),
+    [
+        (Serial(Dense(1e200), Activation("relu"), Dense(1e200), Dense()), r"layer 3 of 4 \(Dense\)"),
+        (Serial(Conv((3, 3), w_var=1e200), Conv((3, 3), w_var=1e200), Flatten()), r"layer 2 of 3 \(Conv\)"),
+        (Serial(Conv((1, 1), w_var=1e200), Conv((1, 1), w_var=1e200), GlobalAvgPool()), r"layer 2 of 3"),
+        (Serial(Dense(), Residual(Serial(Activation("relu"), Dense(1e308)))), r"layer 2 of 2 \(Dense\)"),
+    ],
+)
+def test_overflow_names_the_layer(net, name):
+    shape = (2, 3, 3, 1) if any(isinstance(layer, Conv) for layer in net.layers) else (2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(OverflowError, match=name + ".*normalise"):
+            net(np.full(shape, 10.0))
+
+
+def test_overflow_of_single_precision():
+    net = Serial(Dense(1e30), Dense(1e30))
+    assert np.isfinite(net(np.ones((2, 3))).T).all()
+    with pytest.raises(OverflowError, match=r"float32.*normalise"):
+        net(np.ones((2, 3), dtype=np.float32))

@@ -457,3 +457,22 @@ def test_no_warnings_in_the_common_case():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         InfiniteWidthRegressor(KERNEL).fit(X, Y).predict(Z, return_std=True)
+
+
+def test_mixtures_without_variance():
+    """A scale without mean: infinite standard deviation and a warning, as for few degrees of freedom."""
+    X, y, Z = np.eye(3), np.arange(3.0), np.ones((2, 3))
+    for prior in (stats.halfcauchy(), stats.invgamma(0.5)):
+        model = InfiniteWidthRegressor(prior=prior, method="readout").fit(X, y)
+        with pytest.warns(UserWarning, match="no finite variance"):
+            assert np.all(np.isposinf(model.predict(Z, return_std=True)[1]))
+    # E[s] = beta / (alpha - 1), where s has a heavy tail but a mean
+    one = InfiniteWidthRegressor(prior=stats.invgamma(1.5, scale=0.5), method="readout").fit(X, y)
+    same = InfiniteWidthRegressor(alpha=1.5, beta=0.5, method="readout").fit(X, y)
+    expected = same.predict(Z, return_std=True)[1]
+    np.testing.assert_allclose(one.predict(Z, return_std=True)[1], expected, rtol=1e-10)
+
+
+def test_quantiles_of_mixtures_with_wide_components():
+    law = NormalMixture(np.array([1.0 - 1e-30, 1e-30]), np.zeros((2, 1)), np.array([[1.0], [1e24]]))
+    np.testing.assert_allclose(law.ppf(0.9), stats.norm.ppf(0.9), rtol=1e-14)

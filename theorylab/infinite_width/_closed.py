@@ -50,13 +50,21 @@ def arccosine(z: Array, y: Array) -> tuple[Array, Array]:
     return np.where(z <= 0.5, near, far), other / math.pi
 
 
+def geometric_mean(a: Array, b: Array) -> Array:
+    """Return ``sqrt(a b)``, also where the product leaves the floating range."""
+    with np.errstate(over="ignore", under="ignore"):
+        product = a * b
+        usual = (product > 1e-290) & (product < 1e290)
+        return np.where(usual, np.sqrt(product), np.sqrt(a) * np.sqrt(b))
+
+
 def slopes(al: float, be: float) -> Dual:
     """Slope `al` on the left and `be` on the right of zero."""
 
     def dual(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
         k1, k0 = arccosine(z, y)
         square, product = 0.5 * (be - al) ** 2, al * be
-        return square * np.sqrt(a * b) * k1 + product * c, square * k0 + product
+        return square * geometric_mean(a, b) * k1 + product * c, square * k0 + product
 
     return dual
 
@@ -69,12 +77,12 @@ def linear(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Arr
 def sign(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``sign(x)``; its derivative is zero almost everywhere."""
     theta, other = angle(z, y)
-    return np.where(a * b > 0, (other - theta) / math.pi, 0.0), np.zeros_like(c + a + b)
+    return np.where((a > 0) & (b > 0), (other - theta) / math.pi, 0.0), np.zeros_like(c + a + b)
 
 
 def step(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``1[x > 0]``; its derivative is zero almost everywhere."""
-    return np.where(a * b > 0, angle(z, y)[1] / (2.0 * math.pi), 0.0), np.zeros_like(c + a + b)
+    return np.where((a > 0) & (b > 0), angle(z, y)[1] / (2.0 * math.pi), 0.0), np.zeros_like(c + a + b)
 
 
 def rectified_monomial(k: int) -> Dual:

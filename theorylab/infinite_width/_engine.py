@@ -80,9 +80,10 @@ class Engine:
         low, high = float(both.min()), float(both.max())
         sphere = high - low <= tolerance * high and high > 0
         cheap = family is not None and net.depth < 4
-        if net.depth and not cheap and (homogeneous or sphere) and min(self.n, self.m) > 1:
+        blind = 0.0 in net.w[:-1]
+        if net.depth and not cheap and not blind and (homogeneous or sphere) and min(self.n, self.m) > 1:
             return self._use_collapse(1.0 if homogeneous else math.sqrt(high), homogeneous)
-        if family is not None and not (net.standard and 0.0 in net.w):
+        if family is not None and not blind and not (net.standard and 0.0 in net.w):
             return self._use_fused(family)
         duals = None
         if not net.act.closed and self.n * self.m > 600:

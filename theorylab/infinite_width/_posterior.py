@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from ._linalg import factor, solve, whiten
-from ._scale import LogDensity, posterior_nodes
+from ._scale import LogDensity, infinite_mean, posterior_nodes
 
 __all__ = ["Components", "Independent", "Shared", "flow"]
 
@@ -33,6 +33,7 @@ class Components:
     var: Array  # (S, m)
     noise: Array  # (S,)
     cov: Array | None = None  # (S, m, m)
+    heavy: bool = False  # whether a mixture has no variance
 
 
 class Shared:
@@ -88,7 +89,8 @@ class Shared:
         else:
             scale = self.nodes
         covs = None if cov is None else scale[:, None, None] * cov
-        return Components(self.df, self.weights, loc, scale[:, None] * var, scale * self.noise, covs)
+        heavy = self.df is None and infinite_mean(self.nodes, self.weights)
+        return Components(self.df, self.weights, loc, scale[:, None] * var, scale * self.noise, covs, heavy)
 
 
 class Independent:
@@ -145,7 +147,8 @@ class Independent:
         cov = None
         if full is not None:
             cov = np.stack([si * full - si**2 * (P / B) @ P.T for si, B in zip(s, self.B)])
-        return Components(self.df, self.weights, loc, var, np.full(s.size, self.noise), cov)
+        heavy = infinite_mean(s, self.weights)
+        return Components(self.df, self.weights, loc, var, np.full(s.size, self.noise), cov, heavy)
 
 
 def flow(

@@ -84,7 +84,9 @@ class NormalMixture:
         ends = loc + scale * special.ndtri(safe)
         low, high = ends.min(axis=0), ends.max(axis=0)
         upper = safe > 0.5
-        for _ in range(70):
+        for _ in range(200):  # heavy tails make wide brackets
+            if np.all(high - low <= 2e-16 * np.maximum(np.abs(low), np.abs(high))):
+                break
             middle = 0.5 * (low + high)
             below = np.where(upper, self.sf(middle) > 1.0 - safe, self.cdf(middle) < safe)
             low, high = np.where(below, middle, low), np.where(below, high, middle)

@@ -20,7 +20,7 @@ from theorylab._lib.checks import check_choice, check_int, check_real
 from ._linalg import factor
 from ._posterior import Components, Independent, Shared, flow
 from ._predictive import NormalMixture
-from ._scale import LogDensity, log_prior, posterior_nodes
+from ._scale import LogDensity, infinite_mean, log_prior, posterior_nodes
 from ._sklearn import NNGPKernel
 
 __all__ = ["InfiniteWidthRegressor", "predict_gradient_flow"]
@@ -408,14 +408,23 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             covs = np.stack([si * p[1] for si, p in zip(s, parts)])
         var = np.maximum(np.einsum("sii->si", covs), 0.0)
         noise = s * self._noise if self.shared_noise else np.full(s.size, self._noise)
-        return Components(df, weights, locs, var, noise, covs if want_cov else None)
+        heavy = df is None and infinite_mean(s, weights)
+        return Components(df, weights, locs, var, noise, covs if want_cov else None, heavy)
 
     def _inputs(self, X: ArrayLike) -> Array:
         check_is_fitted(self, "_posterior")
         return np.asarray(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
 
-    def _inflate(self, df: float | None, stacklevel: int) -> float:
+    def _inflate(self, df: float | None, heavy: bool, stacklevel: int) -> float:
         """Return variance / shape of a t, warning where it is infinite."""
+        if heavy:
+            warnings.warn(
+                "the predictive mixture has no finite variance, for the law of the scale has no mean; use "
+                "predict_distribution for quantiles",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
+            return math.inf
         if df is None or math.isinf(df):
             return 1.0
         if df <= 2.0:
@@ -446,7 +455,8 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Warns
         -----
         UserWarning
-            If the degrees of freedom are at most 2: the standard deviation is infinite.
+            If the degrees of freedom are at most 2, or the scale of a mixture has no mean: the standard
+            deviation is infinite.
         """
         if return_std and return_cov:
             raise ValueError("return_std and return_cov are exclusive: ask for one of them")
@@ -459,7 +469,7 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         out_mean = mean[:, 0] if self._single else mean
         if not (return_std or return_cov):
             return out_mean
-        factor_ = self._inflate(parts.df, 3)
+        factor_ = self._inflate(parts.df, parts.heavy, 3)
         centred = parts.loc - loc
         if return_std:
             spread = np.tensordot(parts.weights, parts.var, axes=1)[:, None]

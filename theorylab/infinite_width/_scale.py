@@ -12,7 +12,7 @@ from scipy.special import gammaln
 
 from ._quadrature import legendre
 
-__all__ = ["log_prior", "posterior_nodes"]
+__all__ = ["infinite_mean", "log_prior", "posterior_nodes"]
 
 Array = NDArray[Any]
 LogDensity = Callable[[Array], Array]
@@ -86,15 +86,18 @@ def posterior_nodes(log_density: LogDensity, log_likelihood: LogDensity | None) 
     def edge(inside: float, outside: float) -> float:
         for _ in range(60):
             middle = 0.5 * (inside + outside)
-            if float(log_integrand(np.array([middle]))[0]) > top - _DROP:
+            if float(log_integrand(np.array([middle]))[0]) + max(middle - best, 0.0) > top - _DROP:
                 inside = middle
             else:
                 outside = middle
         return inside
 
     alive = np.flatnonzero(values > top - _DROP)
+    # variances weigh by s: above the mode the tail is followed until s times the density has fallen too
+    tilt = np.maximum(grid - best, 0.0)
+    weighed = np.flatnonzero(values + tilt > top - _DROP)
     left = float(min(grid[alive[0]], best)) if alive.size else best
-    right = float(max(grid[alive[-1]], best)) if alive.size else best
+    right = float(max(grid[weighed[-1]], best)) if weighed.size else best
     step = grid[1] - grid[0]
     low, high = edge(left, left - step), edge(right, right + step)
     x, w = legendre(20)
@@ -112,5 +115,11 @@ def posterior_nodes(log_density: LogDensity, log_likelihood: LogDensity | None) 
     exponent = log_integrand(u)
     mass = weight * np.exp(exponent - top)
     total = float(mass.sum())
-    keep = mass > 1e-20 * total
+    keep = mass * np.maximum(np.exp(u - best), 1.0) > 1e-20 * total
     return np.exp(u[keep]), mass[keep] / float(mass[keep].sum()), top + math.log(total)
+
+
+def infinite_mean(s: Array, weights: Array) -> bool:
+    """Return whether the mean of s comes from the very end of the range, hence does not exist."""
+    share = weights * s
+    return bool(share[s > math.exp(_RANGE - 4.0)].sum() > 0.01 * share.sum())

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theorylab._lib.checks import as_float_array, check_choice, check_int, check_real
 
+from ._network import LIMIT
 from .duals import get
 
 __all__ = [
@@ -126,14 +127,8 @@ class Dense(Layer):
     def apply(self, state: State) -> State:
         """Return the moments after the layer."""
         w, b = self.w_var, self.b_var
-        with np.errstate(over="ignore"):
-            va, vb = w * state.a + b, w * state.b + b
-        if not max(va.max(initial=0.0), vb.max(initial=0.0)) < 1e300:
-            raise OverflowError(
-                "the variance overflows in a dense layer: normalise the inputs or lower w_var"
-            )
         c = w * state.c + b
-        return replace(state, c=c, t=c + w * state.t, a=va, b=vb)
+        return replace(state, c=c, t=c + w * state.t, a=w * state.a + b, b=w * state.b + b)
 
 
 class Activation(Layer):
@@ -409,8 +404,20 @@ class Serial(Layer):
 
     def apply(self, state: State) -> State:
         """Return the moments after all layers."""
-        for layer in self.layers:
+        for index in range(len(self.layers)):
+            state = self._step(index, state)
+        return state
+
+    def _step(self, index: int, state: State) -> State:
+        """Return the moments after one layer, which an overflow names."""
+        layer = self.layers[index]
+        with np.errstate(over="ignore", invalid="ignore"):
             state = layer.apply(state)
+        if not max(state.a.max(initial=0.0), state.b.max(initial=0.0)) <= LIMIT:
+            raise OverflowError(
+                f"the variance overflows in layer {index + 1} of {len(self.layers)} "
+                f"({type(layer).__name__}): normalise the inputs or lower w_var"
+            )
         return state
 
     def __call__(self, X: ArrayLike, Y: ArrayLike | None = None) -> KernelPair:
@@ -446,6 +453,12 @@ class Serial(Layer):
                 k, t = self._block(
                     x[xs], y[ys], None if ax is None else ax[xs], None if ay is None else ay[ys]
                 )
+                top = max(np.abs(k).max(initial=0.0), np.abs(t).max(initial=0.0))
+                if not top <= np.finfo(dtype).max:
+                    raise OverflowError(
+                        f"the last layer reaches {top:.3g}, beyond {dtype}: normalise the inputs or "
+                        f"lower w_var"
+                    )
                 K[xs, ys], T[xs, ys] = k, t
                 if Y is None and i != j:
                     K[ys, xs], T[ys, xs] = k.T, t.T
@@ -468,21 +481,21 @@ class Serial(Layer):
         out = np.empty(x.shape[0])
         for i in range(x.shape[0]):
             state = _start(x[i : i + 1], x[i : i + 1], True)
-            for layer in self.layers[:split]:
-                state = layer.apply(state)
+            for index in range(split):
+                state = self._step(index, state)
             out[i] = state.c.mean()
         return out
 
     def _block(self, x: Array, y: Array, ax: Array | None, ay: Array | None) -> tuple[Array, Array]:
         state = _start(x, y, self.needs_full)
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             if isinstance(layer, GlobalAvgPool):
                 if state.kind != "image" or ax is None or ay is None:
                     raise ValueError("GlobalAvgPool needs images of shape (n, H, W, C)")
                 c, t = (v.mean(axis=(2, 3, 4, 5)) for v in (state.c, state.t))
                 state = State(c, t, ax, ay, same=state.same)
             else:
-                state = layer.apply(state)
+                state = self._step(index, state)
         if state.kind != "vector":
             raise ValueError("the last layer leaves positions open; add Flatten() or GlobalAvgPool()")
         return state.c, state.t
