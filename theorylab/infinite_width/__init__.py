@@ -1,6 +1,6 @@
 """Infinitely wide networks: NNGP and NTK kernels, scale mixtures of Gaussian processes, deep limits.
 
-Criticality.
+Criticality and the laws of finite width are here as well.
 
 A network with random weights becomes a Gaussian process as its layers widen, with
 covariance `K` (NNGP); trained by gradient descent it becomes kernel regression with `T` (NTK). With a random
