@@ -151,7 +151,7 @@ def test_vectors_in_the_span_obey_the_law_of_cancellation(damping):
 
 
 def test_the_row_space_correction():
-    # E4 of the notes: for ill-conditioned rows one correction gains digits inside the span.
+    # For ill-conditioned rows one correction gains digits inside the span.
     G = rows(24, 60, kind="decay") * np.logspace(0, -4, 24)[:, None]
     x = np.random.default_rng(0).standard_normal(60)
     truth = Exact(G, 1e-12).product(x)

@@ -220,7 +220,7 @@ class InverseOperator(LinearOperator):
         x : array_like or torch tensor of shape (d,) or (d, k)
         refine : {0, 1}
             One more pair of passes removes the error inside the span of the rows
-            (equation E4 of the notes): worth it for ill-conditioned rows. For `x`
+            there: worth it for ill-conditioned rows. For `x`
             that *is* a combination of rows use :meth:`solve_rows`.
 
         Returns
