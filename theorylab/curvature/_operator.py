@@ -219,9 +219,9 @@ class InverseOperator(LinearOperator):
         ----------
         x : array_like or torch tensor of shape (d,) or (d, k)
         refine : {0, 1}
-            One more pair of passes removes the error inside the span of the rows
-            there: worth it for ill-conditioned rows. For `x`
-            that *is* a combination of rows use :meth:`solve_rows`.
+            One more pair of passes removes the error inside the span of the rows:
+            worth it for ill-conditioned rows. For `x` that *is* a combination of
+            rows use :meth:`solve_rows`.
 
         Returns
         -------
