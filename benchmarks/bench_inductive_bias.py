@@ -128,7 +128,7 @@ def main():
         ours=lambda: inductive_bias(kernel, X, y, Z, t, eps, alpha=1e-8),
         peer=lambda: fitted_pipeline(law, eps, np.random.default_rng(1)),
         peer_name="10000 samples, scipy ncx2.fit",
-        repeats=5,
+        repeats=6,
         accuracy=(float(result.numerical_error) / exact, abs(fitted / exact - 1)),
         target=">= 50, error >= 10 times smaller",
     )

@@ -130,7 +130,7 @@ def run() -> None:
                     ours=lambda x=x, o=options: kernels.nngp_ntk(x, **o),
                     peer=None if peer is None else (lambda a=act, l=depth, t=dtype: peer(a, l, B, t, N)),
                     peer_name="neural-tangents 0.6.5",
-                    repeats=5,
+                    repeats=6,
                     accuracy=accuracy,
                     work=("dgemm" if dtype == "float64" else "sgemm", float(N) * N * D),
                     target=targets.get((act, depth, dtype), ">= 3x"),
@@ -142,7 +142,7 @@ def run() -> None:
         ours=lambda: kernels.nngp_ntk(X, depth=100, w_var=2.0, b_var=0.0),
         peer=lambda: kernels.nngp_ntk(X, depth=3, w_var=2.0, b_var=0.0),
         peer_name="our own depth 3",
-        repeats=5,
+        repeats=6,
         target=">= 0.67x",
     )
     bench.finish()
