@@ -4,6 +4,8 @@ Theirs runs in float32 as published, ours accumulates in float64. The fractions
 are of what one dsyrk and the reads of G allow.
 """
 
+import itertools
+
 import numpy as np
 import torch
 from _harness import Benchmark
@@ -31,27 +33,44 @@ def recursion_product(p, q, x, lam):
     return x / lam - ((p @ x) / q) @ p
 
 
+def elimination(A, width=64):
+    """LU without pivoting, as published, in blocks of columns: PyTorch has it on GPUs only."""
+    A, m = A.clone(), len(A)
+    for start in range(0, m, width):
+        stop = min(start + width, m)
+        for i in range(start, stop):
+            A[i + 1 :, i] /= A[i, i]
+            A[i + 1 :, i + 1 : stop] -= torch.outer(A[i + 1 :, i], A[i, i + 1 : stop])
+        A[start:stop, stop:] = torch.linalg.solve_triangular(
+            A[start:stop, start:stop], A[start:stop, stop:], upper=False, unitriangular=True
+        )
+        A[stop:, stop:] -= A[stop:, start:stop] @ A[start:stop, stop:]
+    return A.tril(-1) + torch.eye(m), A.triu()
+
+
+def by_cholesky(A):
+    """The same factors of a symmetric positive definite matrix from LAPACK; kinder than published."""
+    L = torch.linalg.cholesky(A)
+    scale = L.diagonal()
+    return L / scale, scale[:, None] * L.T
+
+
 class Dynamic:
     """Section 3.2: replace a row of the ring, then recompute the coefficients D and B, O(m^3)."""
 
-    def __init__(self, G, lam):
-        self.G, self.lam, self.m = G.clone(), lam, G.shape[0]
+    def __init__(self, G, lam, factors):
+        self.G, self.lam, self.m, self.factors = G.clone(), lam, G.shape[0], factors
         self.gram, self.slot = G @ G.T, 0
 
     def update_solve(self, g, x):
         self.G[self.slot] = g
         self.gram[self.slot] = self.gram[:, self.slot] = self.G @ g
         self.slot = (self.slot + 1) % self.m
-        # LU without pivoting of a symmetric positive definite matrix, by way of its Cholesky factor.
-        L = torch.linalg.cholesky(self.m * torch.eye(self.m) + self.gram / self.lam)
-        scale = L.diagonal()
-        D = scale[:, None] * L.T
-        B = (
-            torch.linalg.solve_triangular(L / scale, torch.eye(self.m), upper=False, unitriangular=True)
-            / self.lam
-        )
+        eye = torch.eye(self.m)
+        L, D = self.factors(self.m * eye + self.gram / self.lam)
+        B = torch.linalg.solve_triangular(L, eye, upper=False, unitriangular=True) / self.lam
         q = D.diagonal()
-        t = torch.linalg.solve_triangular(L / scale, (self.G @ x / self.lam)[:, None], upper=False)[:, 0]
+        t = torch.linalg.solve_triangular(L, (self.G @ x / self.lam)[:, None], upper=False)[:, 0]
         return x / self.lam - (B.T @ (t / q)) @ self.G
 
 
@@ -100,44 +119,40 @@ def build(bench, m, d, promise, repeats):
 
 
 def window(bench, m, d, promise):
-    """Compare an update and a product."""
+    """Compare an update and a product: with the published elimination, and with LAPACK in its place."""
     rng = np.random.default_rng(1)
     G = rng.standard_normal((m, d), dtype=np.float32)
-    fresh = rng.standard_normal((40, d), dtype=np.float32)
+    # An odd number above m: although both sides take rows in turn, no window holds one twice.
+    fresh = rng.standard_normal((m + 1, d), dtype=np.float32)
     x = rng.standard_normal(d, dtype=np.float32)
-    ours, theirs = cv.SlidingFisherInverse(d, m, LAM), Dynamic(torch.from_numpy(G), LAM)
+    ours = cv.SlidingFisherInverse(d, m, LAM)
     ours.extend(G)
+    mine = ours.update_solve(fresh[0], x)
     exact = truth(np.vstack([G[1:], fresh[:1]]), x)
-    errors = (
-        relative_error(ours.update_solve(fresh[0], x), exact),
-        relative_error(theirs.update_solve(torch.from_numpy(fresh[0]), torch.from_numpy(x)).numpy(), exact),
-    )
-    tensors = torch.from_numpy(fresh)
-    count = {"ours": 0, "theirs": 0}
-
-    def following(side):
-        count[side] = (count[side] + 1) % len(fresh)
-        return (fresh if side == "ours" else tensors)[count[side]]
-
-    bench.compare(
-        f"update + product, m={m}, d={d:.0e}",
-        lambda: ours.update_solve(following("ours"), x),
-        lambda: theirs.update_solve(following("theirs"), torch.from_numpy(x)),
-        peer_name="coefficients, torch float32",
-        repeats=15,
-        accuracy=errors,
-        work=("read", 2 * G.nbytes),
-        target=promise,
-    )
-    bench.compare(
-        f"update + product with the newest row, m={m}, d={d:.0e}",
-        lambda: ours.update_solve(following("ours")),
-        lambda: (lambda g: theirs.update_solve(g, g))(following("theirs")),
-        peer_name="coefficients, torch float32",
-        repeats=15,
-        work=("read", 2 * G.nbytes),
-        target=promise,
-    )
+    next_row, X = itertools.cycle(fresh), torch.from_numpy(x)
+    peers = {"published elimination": elimination, "Cholesky instead of elimination": by_cholesky}
+    for name, factors in peers.items():
+        theirs = Dynamic(torch.from_numpy(G), LAM, factors)
+        error = relative_error(theirs.update_solve(torch.from_numpy(fresh[0]), X).numpy(), exact)
+        bench.compare(
+            f"update + product, m={m}, d={d:.0e}",
+            lambda: ours.update_solve(next(next_row), x),
+            lambda theirs=theirs: theirs.update_solve(torch.from_numpy(next(next_row)), X),
+            peer_name=f"{name}, torch float32",
+            repeats=15,
+            accuracy=(relative_error(mine, exact), error),
+            work=("read", 2 * G.nbytes),
+            target=promise,
+        )
+        bench.compare(
+            f"update + product with the newest row, m={m}, d={d:.0e}",
+            lambda: ours.update_solve(next(next_row)),
+            lambda theirs=theirs: (lambda g: theirs.update_solve(g, g))(torch.from_numpy(next(next_row))),
+            peer_name=f"{name}, torch float32",
+            repeats=15,
+            work=("read", 2 * G.nbytes),
+            target=promise,
+        )
 
 
 def product(bench, m, d, threads):
