@@ -41,8 +41,8 @@ Array = NDArray[Any]
 _GROUPS = 64
 #: Tiles a sweep of rows in memory: long runs for the prefetcher, and a vector for the second-level cache.
 _SWEEP = 4
-#: Columns of a tile of the Gram: four rows in float64 lie in the first-level cache, all rows in the second.
-_GRAM_TILE = 1536
+#: A tile of the Gram, all rows, has at most this many bytes: it stays in the last-level cache.
+_GRAM_BYTES = 1 << 23
 #: The Gram is a sum of at most this many parts; each thread holds one of them at a time.
 _GRAM_GROUPS = 16
 #: Below this many entries threads cost more than they save.
@@ -364,7 +364,8 @@ class Rows:
 
     def gram(self, keep: Array | None = None) -> Array:
         """Return ``G G^T`` in float64, over the columns where `keep` is true if it is given."""
-        m, width = self.m, min(_GRAM_TILE, self.d if self.in_memory else self.tile)
+        fitting = min(8192, max(1536, _GRAM_BYTES // max(1, self.m * self.dtype.itemsize)))
+        m, width = self.m, min(fitting, self.d if self.in_memory else self.tile)
         self._count("gram", m * m * self.d)
         group = max(1, -(-self.d // (width * _GRAM_GROUPS))) * width
 
