@@ -125,15 +125,17 @@ def test_free_features_that_cross():
 
 
 def test_binary_is_penalised_logistic_regression():
+    import sklearn
     from sklearn.linear_model import LogisticRegression
 
+    # The way to ask for the l1 penalty changed with 1.8.
+    old = tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 8)
+    lasso = {"penalty": "l1"} if old else {"l1_ratio": 1.0}
     X, y = simulate(200, 3, 2, 5)
     Z, _, scale = standardised(X, np.full(200, 1 / 200))
     lam = 0.02
     ours = PrestoClassifier(lam).fit(X, y)
-    peer = LogisticRegression(l1_ratio=1.0, solver="saga", C=1 / (200 * lam), tol=1e-12, max_iter=20000).fit(
-        Z, y
-    )
+    peer = LogisticRegression(solver="saga", C=1 / (200 * lam), tol=1e-12, max_iter=20000, **lasso).fit(Z, y)
     np.testing.assert_allclose(ours.coef_[0] * scale, -peer.coef_[0], atol=1e-6)
     np.testing.assert_allclose(ours.predict_proba(X), peer.predict_proba(Z), atol=1e-6)
 
