@@ -80,6 +80,9 @@ def test_labels_of_all_kinds():
     np.testing.assert_array_equal(backwards.classes_, [2, 1, 0])
     path = presto_path(frame, target, n_alphas=3)
     np.testing.assert_array_equal(path.classes, names)
+    with pytest.warns(UserWarning, match="column-vector"):  # scikit-learn's own advice
+        column = PrestoClassifier(0.01).fit(frame, target.to_frame())
+    np.testing.assert_array_equal(column.coef_, codes.coef_)
 
 
 @pytest.mark.parametrize("absent", [0, 1, 3])

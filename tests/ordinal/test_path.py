@@ -190,6 +190,16 @@ def test_scale_and_offset_invariance():
     np.testing.assert_allclose(
         PrestoClassifier(0.01).fit(X + 1e6, y).predict_proba(X + 1e6), plain, atol=1e-7
     )
+    far = np.array([1e-200, 1e200, 1e160, 1e-160])  # their squares leave the range of float64
+    np.testing.assert_allclose(
+        PrestoClassifier(0.01).fit(X * far, y).predict_proba(X * far), plain, atol=1e-8
+    )
+
+
+def test_standardize_is_a_flag():
+    X, y = simulate(60, 2, 3, 1)
+    with pytest.raises(ValueError, match="standardize must be True or False, got 'no'"):
+        presto_path(X, y, standardize="no")
 
 
 def test_duplicates_share_objective_and_predictions():

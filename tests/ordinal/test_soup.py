@@ -17,6 +17,12 @@ def soup():
         pytest.skip(str(missing))
 
 
+def test_another_file_is_named(tmp_path):
+    (tmp_path / "soup.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is not the soup data: it has no column PROD"):
+        load_soup(tmp_path)
+
+
 def test_counts(soup):
     X, y = soup
     assert X.shape == (1847, 22)

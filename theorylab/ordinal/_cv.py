@@ -140,7 +140,13 @@ class PrestoClassifierCV(OrdinalClassifier):
             )
         rows, codes, w, present = self._validated(X, y, sample_weight)
         ratio, factors, tol, max_iter = check_settings(
-            rows.shape[1], self.l1_ratio, self.penalty_factors, self.crossing, self.tol, self.max_iter
+            rows.shape[1],
+            self.l1_ratio,
+            self.penalty_factors,
+            self.standardize,
+            self.crossing,
+            self.tol,
+            self.max_iter,
         )
         options: dict[str, Any] = {
             "l1_ratio": ratio,

@@ -164,6 +164,12 @@ class Design:
 def _dense_moments(X: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray]:
     centre, scale = np.empty(X.shape[1]), np.empty(X.shape[1])
     _kernels.moments(X, w, centre, scale)
+    # Squares beyond 1e+-300 are lost: such columns are measured in units of their own largest entry.
+    for j in np.flatnonzero(~((scale > 1e-150) & (scale < 1e150))):
+        spread = X[:, j] - centre[j]
+        largest = np.abs(spread).max()
+        if largest > 0.0:
+            scale[j] = largest * np.sqrt(w @ (spread / largest) ** 2)
     return centre, _without_constants(centre, scale)
 
 
@@ -181,5 +187,5 @@ def _sparse_moments(X: Any, w: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _without_constants(centre: FloatArray, scale: FloatArray) -> FloatArray:
-    """Return `scale` with exact zeros where a column varies by rounding alone."""
-    return np.where(scale > 10 * np.finfo(float).eps * np.abs(centre), scale, 0.0)
+    """Return `scale` with exact zeros where a column varies by rounding alone, or has no inverse."""
+    return np.where(scale > np.maximum(10 * np.finfo(float).eps * np.abs(centre), 1e-300), scale, 0.0)

@@ -266,7 +266,13 @@ class PrestoClassifier(OrdinalClassifier):
         before = getattr(self, "classes_", None)
         X, codes, w, present = self._validated(X, y, sample_weight)
         ratio, factors, tol, max_iter = check_settings(
-            X.shape[1], self.l1_ratio, self.penalty_factors, self.crossing, self.tol, self.max_iter
+            X.shape[1],
+            self.l1_ratio,
+            self.penalty_factors,
+            self.standardize,
+            self.crossing,
+            self.tol,
+            self.max_iter,
         )
         start = None
         if self.warm_start and before is not None and np.array_equal(before, self.classes_):

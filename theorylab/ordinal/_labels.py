@@ -20,7 +20,10 @@ def _declared_order(y: Any, class_order: Any) -> NDArray[Any] | None:
                 f"class_order must list at least 2 distinct labels from low to high, got {class_order!r}"
             )
         return classes
-    dtype = getattr(y, "dtype", None)
+    if getattr(y, "ndim", 1) == 2 and hasattr(y, "dtypes") and y.shape[1] == 1:
+        dtype = y.dtypes.iloc[0]  # a data frame of one column
+    else:
+        dtype = getattr(y, "dtype", None)
     categories = getattr(dtype, "categories", None)
     if getattr(dtype, "ordered", False) and categories is not None:
         return np.asarray(categories)

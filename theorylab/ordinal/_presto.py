@@ -87,10 +87,12 @@ def check_weights(sample_weight: ArrayLike | None, n: int) -> FloatArray:
 
 
 def check_settings(
-    p: int, l1_ratio: Any, penalty_factors: Any, crossing: Any, tol: Any, max_iter: Any
+    p: int, l1_ratio: Any, penalty_factors: Any, standardize: Any, crossing: Any, tol: Any, max_iter: Any
 ) -> tuple[float, FloatArray, float, int]:
     """Validate what all PRESTO entries share; return l1_ratio, penalty factors, tol and max_iter."""
     ratio = check_real(l1_ratio, "l1_ratio", low=0.0, high=1.0)
+    if not isinstance(standardize, (bool, np.bool_)):
+        raise ValueError(f"standardize must be True or False, got {standardize!r}")
     check_choice(crossing, "crossing", ("own", "train"))
     tol = check_real(tol, "tol", low=0.0, open_low=True)
     max_iter = check_int(max_iter, "max_iter", low=1)
@@ -316,7 +318,7 @@ def presto_path(
     check_consistent_length(X, y)
     w = check_weights(sample_weight, X.shape[0])
     ratio, factors, tol, max_iter = check_settings(
-        X.shape[1], l1_ratio, penalty_factors, crossing, tol, max_iter
+        X.shape[1], l1_ratio, penalty_factors, standardize, crossing, tol, max_iter
     )
     lams = None
     if alphas is not None:

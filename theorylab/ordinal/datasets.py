@@ -99,6 +99,8 @@ def load_soup(path: str | os.PathLike[str] | None = None) -> tuple[NDArray[np.fl
     ------
     FileNotFoundError
         With a sentence on how to obtain the file.
+    ValueError
+        If the file lacks a column of the soup data.
 
     Notes
     -----
@@ -120,8 +122,13 @@ def load_soup(path: str | os.PathLike[str] | None = None) -> tuple[NDArray[np.fl
     With a data frame of factors the same columns come from scikit-learn:
     ``make_pipeline(make_column_transformer((OneHotEncoder(drop="first"), factors)), PrestoClassifierCV())``.
     """
-    with _find_soup(path).open(newline="", encoding="utf-8") as file:
-        table: list[dict[str, Any]] = list(csv.DictReader(file))
+    source = _find_soup(path)
+    with source.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        table: list[dict[str, Any]] = list(reader)
+    missing = [name for name in (*_FACTORS, "SURENESS") if name not in (reader.fieldnames or ())]
+    if missing:
+        raise ValueError(f"{source} is not the soup data: it has no column {', '.join(missing)}")
     columns = [
         [float(row[name] == level) for row in table]
         for name, levels in _FACTORS.items()
