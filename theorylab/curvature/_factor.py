@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, LinAlgWarning, lapack
 
-from ._kernels import back_substitute, forward_substitute
 from ._parallel import serial_blas
+from ._triangles import back_substitute, forward_substitute
 
 __all__ = ["Factor", "cholesky", "condition", "refuse_singular", "warn_if_singular"]
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._factor import refuse_singular, warn_if_singular
-from ._kernels import combine_rows_exactly, invert_lower_batch, solve_batch
+from ._kernels import combine_rows_exactly
 from ._parallel import serial_blas
 from ._rows import Rows
+from ._triangles import invert_lower_batch, solve_batch
 
 __all__ = ["Primal"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Self
 
 import numpy as np
@@ -14,10 +13,11 @@ from ._dual import Dual
 from ._factor import U64, Factor, cholesky
 from ._inputs import accept_damping, accept_vector
 from ._inverse import FisherInverse
-from ._kernels import append_row, delete_row, forward_substitute, row_dots
+from ._kernels import row_dots
 from ._primal import Primal
 from ._rows import Rows
-from ._storage import to_bfloat16, widen
+from ._storage import narrowed, widen
+from ._triangles import append_row, delete_row, forward_substitute
 
 __all__ = ["SlidingFisherInverse"]
 
@@ -195,17 +195,7 @@ class SlidingFisherInverse(FisherInverse):
         array, restore = accept_vector(g, self.d, "g", "d", finite=self._check_finite)
         if array.ndim != 1:
             raise ValueError(f"g has shape {array.shape}, expected ({self.d},); pass batches to extend")
-        largest, scale = float(np.abs(array).max()), 1.0
-        if self._storage == "float64":
-            scale = 2.0 ** round(math.log2(largest) / 2) if largest > 1e140 else 1.0
-        elif largest > 1e140:
-            raise ValueError(
-                f"g overflows {self._storage}: its largest entry is {largest:.2g}; rescale the gradients"
-            )
-        elif self._storage == "float16" or largest > 1e38 or 1e-140 < largest < 1e-30:
-            scale = largest or 1.0
-        scaled = array if scale == 1.0 else array / scale
-        stored = to_bfloat16(scaled) if self._storage == "bfloat16" else scaled.astype(self._stored)
+        stored, scale = narrowed(array, self._storage)
         return stored, scale, array.dtype, restore
 
     def _numbers(self, stored: Array) -> Array:

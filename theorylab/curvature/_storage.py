@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["to_bfloat16", "widen"]
+__all__ = ["narrowed", "to_bfloat16", "widen"]
 
 Array = NDArray[Any]
 
@@ -26,3 +27,17 @@ def widen(raw: Array, bfloat16: bool = False) -> Array:
     if raw.dtype in (np.float32, np.float64):
         return raw
     return raw.astype(np.float32 if raw.dtype == np.float16 else np.float64)
+
+
+def narrowed(g: Array, storage: str) -> tuple[Array, float]:
+    """Return a gradient as it is stored, and the power or size it was divided by to stay in range."""
+    largest, scale = float(np.abs(g).max()), 1.0
+    if storage == "float64":
+        scale = 2.0 ** round(math.log2(largest) / 2) if largest > 1e140 else 1.0
+    elif largest > 1e140:
+        raise ValueError(f"g overflows {storage}: its largest entry is {largest:.2g}; rescale the gradients")
+    elif storage == "float16" or largest > 1e38 or 1e-140 < largest < 1e-30:
+        scale = largest or 1.0
+    scaled = g if scale == 1.0 else g / scale
+    stored = to_bfloat16(scaled) if storage == "bfloat16" else scaled.astype(storage)
+    return stored, scale
