@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from theorylab._lib.jit import jit
 
 from ._kernels import _dot
@@ -25,11 +27,11 @@ def dual_point(rows: Any, w: Any, starts: Any, dual: Any) -> Any:
         for i in range(starts[k], starts[k + 1]):
             own += dual[0, i]
         for i in range(starts[k + 1], starts[k + 2]):
-            r = _barrier(rows[4, i] / w[i]) * w[i]
+            r = barrier_slope(rows[4, i] / w[i]) * w[i]
             barrier += r
             logistic += rows[1, i] - r
         for i in range(starts[k + 1], starts[k + 2]):
-            r = _barrier(rows[4, i] / w[i]) * w[i]
+            r = barrier_slope(rows[4, i] / w[i]) * w[i]
             if own > barrier and logistic > 0.0:
                 dual[1, i] = r + (rows[1, i] - r) * ((own - barrier) / logistic)
             elif barrier + logistic > 0.0:
@@ -37,9 +39,9 @@ def dual_point(rows: Any, w: Any, starts: Any, dual: Any) -> Any:
 
 
 @jit
-def _barrier(q: float) -> float:
+def barrier_slope(q: Any) -> Any:
     """Return r from q = r (1 + r)."""
-    return 2.0 * q / (1.0 + math.sqrt(1.0 + 4.0 * q))
+    return 2.0 * q / (1.0 + np.sqrt(1.0 + 4.0 * q))
 
 
 @jit

@@ -179,7 +179,7 @@ class PrestoClassifier(OrdinalClassifier):
     objective_, kkt_, dual_gap_ : float
         Objective, largest violation of the optimality conditions, and upper
         bound of the distance to the minimum, in standardised coordinates (see
-        `PrestoPath` for ``crossing="train"`` and slopes without penalty).
+        `PrestoPath` for slopes without penalty).
     n_iter_ : int
     n_crossing_ : int
         Training rows with a cumulative logit at or below the one before it.

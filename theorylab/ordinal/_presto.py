@@ -36,9 +36,9 @@ class PrestoPath:
         Largest violation of the optimality conditions, in standardised
         coordinates.
     dual_gap : ndarray, shape (n_alphas,)
-        Upper bound of objective minus its minimum: with ``crossing="train"`` that
-        of the last barrier problem, and where slopes are free of any penalty
-        that among slopes no larger than the fitted ones.
+        Upper bound of objective minus its minimum, with ``crossing="train"`` under
+        its constraints; where slopes are free of any penalty, among slopes no
+        larger than the fitted ones.
     objective : ndarray, shape (n_alphas,)
     n_iter : ndarray of int, shape (n_alphas,)
         Newton steps.
@@ -294,8 +294,8 @@ def presto_path(
     section 3). **A positive slope makes lower classes more likely.** With features fewer than about 600, each
     Newton step costs three Grams of the rows, n p^2 each, for any number of classes; wider data are
     screened by the sequential strong rule, and the final certificate covers all features. With "train"
-    the certificate is that of the last barrier problem, of weight 1e-7, whose optimum lies some 1e-9, at most
-    a few 1e-8, above the constrained one.
+    a log barrier falls to 1e-8 in steps of ten, which leaves the objective up to some 1e-9 above its minimum;
+    multipliers extrapolated to barrier 0 give the gap.
 
     References
     ----------

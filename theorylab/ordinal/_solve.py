@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 GRAM_FEATURES = 600  # up to here all features form one working set
 GRAM_UNKNOWNS = 4000  # beyond, or beyond a fifth of it for few rows, no Hessian is formed (residual mode)
 REUSE_FROM = 2e7  # n (p + 1)^2 from which a Hessian is kept while it still serves
-BARRIERS = 10.0 ** -np.arange(1, 8)  # below 1e-7 Newton's method meets rounding
+BARRIERS = 10.0 ** -np.arange(1, 9)  # below 1e-8 Newton's method meets rounding
 
 
 @dataclass
@@ -267,16 +267,44 @@ class _Constrained:
         tol: float,
         max_iter: int,
     ) -> Point:
-        """Follow the barrier down to its last weight; certificates are those of the last barrier problem."""
+        """Follow the barrier down to its last weight; the gap is that of the constrained problem itself."""
         total = 0
+        duals = []
         for mu in BARRIERS:
             self.wide.w = np.where(self.pseudo, mu * self.base, self.base)
             inner = _Own(self.wide)
-            # Only the last barrier needs its certificate.
-            loose = tol if mu == BARRIERS[-1] else 1e4 * tol
-            _, kkt, gap, used, diverging = inner.step(theta, lams[-1:], l1_ratio, factors, loose, max_iter)
+            # Only the last three barriers make the certificate.
+            loose = tol if mu in BARRIERS[-3:] else 1e4 * tol
+            _, kkt, _, used, diverging = inner.step(theta, lams[-1:], l1_ratio, factors, loose, max_iter)
             total += used
-        return self._objective(theta, lams[-1], l1_ratio, factors), kkt, gap, total, diverging
+            if mu in BARRIERS[-3:]:
+                duals.append(self._multipliers(theta))
+        pens, ridges = _penalties(lams[-1:], l1_ratio, factors)
+        objective = self._objective(theta, lams[-1], l1_ratio, factors)
+        limits = (duals[2], _limit(*duals[1:]), _limit(*duals[:2]))
+        gap = min(self._gap(objective, rows, theta, pens[0], ridges[0]) for rows in limits)
+        return objective, kkt, gap, total, diverging
+
+    def _multipliers(self, theta: FloatArray) -> FloatArray:
+        """Return w f_a, w f_b and w r of all rows; w r of a pseudo-row is its constraint's multiplier."""
+        inner = _Own(self.wide)
+        inner._evaluate(theta, np.flatnonzero(np.any(theta[:, 1:] != 0.0, axis=0)))
+        r = self.wide.w * _dual.barrier_slope(inner.rows[4] / self.wide.w)
+        f_a, f_b = (np.where(self.pseudo, sign * r, f) for sign, f in zip((-1, 1), inner.rows))
+        return np.stack((f_a, f_b, r))
+
+    def _gap(
+        self, objective: float, rows: FloatArray, theta: FloatArray, pen: FloatArray, ridge: FloatArray
+    ) -> float:
+        """Return the duality gap under the constraints, from multipliers repaired to be feasible."""
+        dual, gradient = np.empty((2, self.pseudo.size)), np.zeros_like(theta)
+        derivatives = np.zeros((5, self.pseudo.size))
+        derivatives[:2], derivatives[4] = rows[:2], rows[2] * (1.0 + rows[2] / self.wide.w)
+        _dual.dual_point(derivatives, self.wide.w, self.wide.starts, dual)
+        gradient[:, 1:] = self.wide.gradient(-dual[0], dual[1])
+        real = ~self.pseudo
+        weights, dual = self.wide.w[real], np.ascontiguousarray(dual[:, real])
+        return float(_dual.dual_gap(objective, weights, dual, gradient, theta, pen, ridge))
 
     def _objective(self, theta: FloatArray, lam: float, l1_ratio: float, factors: FloatArray) -> float:
         """Return the objective of the real rows alone."""
@@ -292,6 +320,13 @@ class _Constrained:
         psi = theta[:, 1:]
         penalty = l1_ratio * np.abs(psi) + 0.5 * (1.0 - l1_ratio) * psi**2
         return float(loss + lam * np.sum(factors * penalty))
+
+
+def _limit(before: FloatArray, last: FloatArray) -> FloatArray:
+    """Extrapolate multipliers to the barrier of weight zero: they are linear in it, up to its square."""
+    f_a, f_b, r = last + (last - before) / (BARRIERS[-2] / BARRIERS[-1] - 1.0)
+    r = np.maximum(r, 0.0)
+    return np.stack((np.minimum(f_a, -r), np.maximum(f_b, r), r))
 
 
 def is_legal(design: Design, theta: FloatArray, crossing: str) -> bool:
