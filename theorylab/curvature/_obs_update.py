@@ -10,6 +10,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from ._inverse import FisherInverse
 from ._parallel import serial_blas, times
+from ._factor import cholesky
 from ._rows import Rows
 
 __all__ = ["column_blocks", "independent_update", "joint_update", "row_share"]
@@ -90,19 +91,17 @@ def _joint_dual(
     rows: Rows, share: Float, lam: float, w: Float, keep: Mask, g: Float | None, delta: Float
 ) -> float:
     """Many kept weights: solve with ``K_R = lam diag(share) + G_R G_R^T``; otherwise the same."""
-    K = rows.gram(keep)
-    K[np.diag_indices_from(K)] += lam * share
-    factor = cho_factor(K, lower=True, overwrite_a=True)
+    factor = cholesky(rows.gram(keep), lam * share, lam)
     u = rows.dots(np.where(keep, 0.0, w))
-    c = cho_solve(factor, u)
+    c = factor.solve(u)
     # Refinement in the space of the rows, which sees the rounding of the Gram: a pair of passes.
-    c += cho_solve(factor, u - lam * share * c - rows.dots(np.where(keep, rows.combine(c), 0.0)))
+    c += factor.solve(u - lam * share * c - rows.dots(np.where(keep, rows.combine(c), 0.0)))
     move = rows.combine(c)
     wq = w[~keep]
     increase = 0.5 * lam * (float(wq @ wq) + float(u @ c))
     if g is not None:
         gr = np.where(keep, g, 0.0)
-        newton = -rows.combine(cho_solve(factor, rows.dots(gr)), gr, lam)
+        newton = -rows.combine(factor.solve(rows.dots(gr)), gr, lam)
         increase += float(gr @ move) + 0.5 * float(gr @ newton) - float(g[~keep] @ wq)
         move += newton
     delta[keep] = move[keep]
