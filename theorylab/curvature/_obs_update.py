@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from ._factor import cholesky
 from ._inverse import FisherInverse
 from ._parallel import serial_blas, times
-from ._factor import cholesky
 from ._rows import Rows
 
 __all__ = ["column_blocks", "independent_update", "joint_update", "row_share"]
