@@ -279,6 +279,18 @@ def test_arguments_stay_as_they_are():
     np.testing.assert_array_equal(gram, np.eye(2))
 
 
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_positivity_of_the_start_is_judged_relative_to_its_scale(scale):
+    """A gram of any unit: rounding of m m^T is forgiven, a violation of one part in 1e6 is not."""
+    m = np.sqrt(scale) * np.array([0.3, 0.7])
+    on_the_edge = np.outer(m, m) * (1 - 1e-13)
+    assert np.isfinite(simulate(PAIR, TASK, 1e-3 / scale, 1, 20, m, rng=0, init_gram=on_the_edge).test_loss).all()
+    with pytest.raises(ValueError, match="eigenvalue"):
+        simulate(PAIR, TASK, 0.1, 1, 20, m, rng=0, init_gram=np.outer(m, m) * (1 - 1e-6))
+    with pytest.raises(ValueError, match="symmetric"):
+        simulate(PAIR, TASK, 0.1, 1, 20, m, init_gram=scale * np.array([[1, 0.1], [0.1001, 1]]))
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

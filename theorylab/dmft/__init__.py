@@ -25,6 +25,7 @@ from ._result import DMFTResult, SimulationResult
 from ._simulate import simulate, simulate_moments
 from ._solve import dmft_solve, predict_memory
 from ._spec import PolynomialTask, QuadraticNetwork, SmoothNetwork, SmoothTask
+from ._steps import doubling_steps
 
 __all__ = [
     "Comparison",
@@ -36,6 +37,7 @@ __all__ = [
     "SmoothTask",
     "compare",
     "dmft_solve",
+    "doubling_steps",
     "grokking_times",
     "lazy_limit",
     "ntk",
