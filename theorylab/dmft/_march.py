@@ -61,7 +61,7 @@ class March:
         self.diverged_at: int | None = None
         self.sweeps = 1
         self.largest_rise, self.smallest_schur = 0.0, math.inf
-        self.rng, self.sampler = rng, sampler
+        self.rng, self.sampler = copy.deepcopy(rng), sampler
         self._start_paths(rng)
         self._allocate(dtype, memory)
         if rows.bulk:
