@@ -154,12 +154,15 @@ def draw_sweep(ax, result):
     for panel, alpha in zip(panels, SWEEP):
         train_loss, test_loss = result.extras(f"a{alpha:g}")[0]
         for k, (name, curve) in enumerate((("train", train_loss), ("test", test_loss))):
-            panel.plot(np.arange(1, curve.size), curve[1:] / curve[0], color=f"C{k}", label=name)
+            label = name if panel is panels[0] else f"_{name}"  # one legend is enough
+            panel.plot(np.arange(1, curve.size), curve[1:] / curve[0], color=f"C{k}", label=label)
         t_train, t_test = grokking_times(train_loss, test_loss)
         end = t_test if t_test > 0 else train_loss.size
         panel.axvspan(t_train, end, color="C4", alpha=0.25, linewidth=0)
         panel.axhline(0.1, color="0.6", linewidth=1)
-        panel.text(np.sqrt(t_train * end), 2.2, f"x {end / t_train:.1f}", ha="center", color="C4", weight="bold")
+        panel.text(
+            np.sqrt(t_train * end), 2.2, f"x {end / t_train:.1f}", ha="center", color="C4", weight="bold"
+        )
         panel.set(xscale="log", yscale="log", ylim=(1e-3, 4), xlabel="gradient step")
         panel.set_title(f"output scale {alpha:g}", fontsize=10)
     panels[0].set_ylabel("loss, relative to its start")
@@ -188,7 +191,9 @@ def phases(alpha, rng, judged, n=10, others=3):
     groks, gaps = {}, []
     for nu, steps in DATA.items():
         many = n if nu in (1, 8, 64) else others
-        t_train, t_test, ratio, _ = time_ratios(alpha, nu, int(steps * max(alpha, 0.5) ** 0.8 / 2.4) + 20, 30, rng, many)
+        t_train, t_test, ratio, _ = time_ratios(
+            alpha, nu, int(steps * max(alpha, 0.5) ** 0.8 / 2.4) + 20, 30, rng, many
+        )
         groks[nu] = int(np.sum((t_test > 0) & (ratio >= 1.5)))
         gaps.append(np.median(np.where(np.isnan(t_test), np.inf, t_test / t_train)))
     yes = groks[judged]

@@ -148,12 +148,15 @@ def draw_parts(ax, result):
     panels = figure.subplots(1, 2, sharey=True)
     steps, marks = np.arange(60), np.arange(1, 60, 5)
     names = ("linear modes", "misalignment", "trace")
-    for panel, (title, alpha) in zip(panels, (("rich, output scale 0.3", 0.3), ("lazy, output scale 3", 3.0))):
+    for panel, (title, alpha) in zip(
+        panels, (("rich, output scale 0.3", 0.3), ("lazy, output scale 3", 3.0))
+    ):
         theory, networks = parts_over_time(alpha)
-        panel.plot(steps, theory.test_loss, "--", color="0.2", label="test loss")
-        panel.plot(steps, theory.train_loss, "--", color="0.6", label="train loss")
+        tell = "" if panel is panels[0] else "_"  # one legend is enough
+        panel.plot(steps, theory.test_loss, "--", color="0.2", label=f"{tell}test loss")
+        panel.plot(steps, theory.train_loss, "--", color="0.6", label=f"{tell}train loss")
         for k, name in enumerate(names):
-            panel.plot(steps, theory.components[:, k], "--", color=f"C{k}", label=name)
+            panel.plot(steps, theory.components[:, k], "--", color=f"C{k}", label=f"{tell}{name}")
             panel.plot(marks, networks.components[:, marks, k].mean(axis=0), "o", markersize=4, color=f"C{k}")
         panel.set(yscale="log", ylim=(2e-4, 1.2), xlabel="gradient step", title=title)
     panels[0].set_ylabel("part of the test loss")

@@ -133,9 +133,7 @@ def test_fixed_point_is_the_forward_solution(net, sampler):
     """The alternation knows nothing of causality in time, yet ends where one pass does."""
     start = START if net is PAIR else 0.4
     one = dmft_solve(net, TASK, 0.1, 10, start, n_samples=150, rng=0, sampler=sampler)
-    many = dmft_solve(
-        net, TASK, 0.1, 10, start, n_samples=150, rng=0, sampler=sampler, method="fixed_point"
-    )
+    many = dmft_solve(net, TASK, 0.1, 10, start, n_samples=150, rng=0, sampler=sampler, method="fixed_point")
     assert one.diagnostics["sweeps"] == 1 < many.diagnostics["sweeps"] <= 10
     for name in ("train_loss", "test_loss", "overlap", "correlation", "response", "force_response"):
         np.testing.assert_allclose(getattr(many, name), getattr(one, name), rtol=1e-8, atol=1e-9)
@@ -143,7 +141,8 @@ def test_fixed_point_is_the_forward_solution(net, sampler):
 
 def test_fixed_point_survives_a_bad_guess_and_tells_of_divergence():
     a, b = (
-        dmft_solve(PAIR, TASK, 0.25, 14, START, n_samples=150, rng=0, method=m) for m in ("forward", "fixed_point")
+        dmft_solve(PAIR, TASK, 0.25, 14, START, n_samples=150, rng=0, method=m)
+        for m in ("forward", "fixed_point")
     )
     np.testing.assert_allclose(b.train_loss, a.train_loss, rtol=1e-6)
     ends = []

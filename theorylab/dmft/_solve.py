@@ -222,7 +222,8 @@ def dmft_solve(
 
 def _warn(march: Any, settings: dict[str, Any]) -> None:
     """Tell about divergence, a rising loss, or a covariance that is none."""
-    told = f"kappa={describe_step(settings['kappa'])}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}"
+    step = describe_step(settings["kappa"])
+    told = f"kappa={step}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}"
     if march.diverged_at is not None:
         message = (
             f"dmft_solve diverged at step {march.diverged_at} ({told}, drop tolerance 1e-6): the entries "

@@ -18,7 +18,9 @@ def check_step(kappa: Any, n_steps: int) -> tuple[float | tuple[float, ...], Arr
         value = check_real(kappa, "kappa", low=0.0, open_low=True)
         return value, np.broadcast_to(np.float64(value), n_steps)  # takes no memory
     sizes = as_float_array(kappa, "kappa", ndim=1, dtype=np.float64)
-    check_shape(sizes, (n_steps - 1,), "kappa", "because n_steps reported times have n_steps - 1 steps between")
+    check_shape(
+        sizes, (n_steps - 1,), "kappa", "because n_steps reported times have n_steps - 1 steps between"
+    )
     if sizes.size and sizes.min() <= 0.0:
         raise ValueError(f"kappa must be > 0 in every step, got {sizes.min():g}")
     # Nothing follows the last reported time; its size is never used.
