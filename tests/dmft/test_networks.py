@@ -220,6 +220,16 @@ def test_comparison_sees_a_wrong_theory():
     assert verdict.passes
     assert verdict.z_test.shape == verdict.relative_train.shape == (30,)
     assert not compare(wrong, networks).passes
+    # Whatever differs by more than the resolution fails, whatever by less passes.
+    for relative, resolution, excess in (
+        (verdict.relative_test, verdict.resolution_test, verdict.excess_test),
+        (verdict.relative_train, verdict.resolution_train, verdict.excess_train),
+    ):
+        np.testing.assert_allclose(np.abs(relative[1:]) / resolution[1:], excess[1:], rtol=1e-10)
+    few = simulate(net, task, 0.1, 30, 200, [0.3, -0.4], n_seeds=2, rng=0)
+    blind = compare(right[0], few)
+    assert blind.passes
+    assert blind.resolution_train[-1] > 1 > 5 * verdict.resolution_train[-1]
     with pytest.raises(ValueError, match="different problems"):
         compare(dmft_solve(net, TASK, 0.1, 30, [0.3, -0.4], n_samples=30, rng=0), networks)
     with pytest.raises(TypeError, match="SimulationResult"):

@@ -31,6 +31,9 @@ class Comparison:
         Difference over the theory's value.
     excess_train, excess_test : ndarray, shape (T,)
         Size of the difference over what is allowed; passes up to 1.
+    resolution_train, resolution_test : ndarray, shape (T,)
+        What is allowed, over the theory's value: smaller differences pass unseen. Look here
+        before trusting a pass of two to four networks, whose errors are hardly known.
     sigma, rtol : float
         The allowance, ``sigma`` joint standard errors plus ``rtol`` of the theory's value.
     """
@@ -41,6 +44,8 @@ class Comparison:
     relative_test: Array
     excess_train: Array
     excess_test: Array
+    resolution_train: Array
+    resolution_test: Array
     sigma: float
     rtol: float
 
@@ -66,7 +71,10 @@ def compare(
     sigma, rtol : float
         Allow ``sigma`` joint standard errors plus ``rtol`` of the theory's value. For
         few networks the errors are themselves uncertain; they are widened to the
-        quantile of Student's law (with Welch's degrees of freedom) of the same level.
+        quantile of Student's law (with Welch's degrees of freedom) of the same level. The
+        price is power: 3 errors become 3.4 for 24 networks, 4.5 for 8, 9 for 4, and 235
+        for 2. Errors at neighbouring steps come from the same networks and rise and fall
+        together, so pooling them over time would not make them better known.
 
     Returns
     -------
@@ -103,11 +111,12 @@ def compare(
             raise ValueError("res and sim describe different problems: spec, prob and kappa must be equal")
     train = _judge([r.train_loss for r in solutions], sim.train_loss, sigma, rtol)
     test = _judge([r.test_loss for r in solutions], sim.test_loss, sigma, rtol)
-    return Comparison(train[0], test[0], train[1], test[1], train[2], test[2], sigma, rtol)
+    (z0, relative0, used0, finest0), (z1, relative1, used1, finest1) = train, test
+    return Comparison(z0, z1, relative0, relative1, used0, used1, finest0, finest1, sigma, rtol)
 
 
-def _judge(theory: list[Any], networks: Any, sigma: float, rtol: float) -> tuple[Array, Array, Array]:
-    """Return z-scores, relative differences and used allowance of one loss."""
+def _judge(theory: list[Any], networks: Any, sigma: float, rtol: float) -> tuple[Array, Array, Array, Array]:
+    """Return z-scores, relative differences, used allowance and relative allowance of one loss."""
     from scipy.special import ndtr, stdtrit
 
     curves = np.asarray(theory, dtype=np.float64)
@@ -122,7 +131,8 @@ def _judge(theory: list[Any], networks: Any, sigma: float, rtol: float) -> tuple
         freedom = np.where(spread > 0, error**4 / spread, 1.0)
         allowed = stdtrit(freedom, ndtr(sigma)) * error + rtol * np.abs(predicted)
         used = np.where(difference == 0, 0.0, np.abs(difference) / allowed)
-    return z, relative, used
+        finest = allowed / np.abs(predicted)
+    return z, relative, used, finest
 
 
 def _standard_error(samples: Any) -> Array:

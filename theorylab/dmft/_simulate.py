@@ -24,6 +24,18 @@ from ._steps import check_precision, check_step, describe_step
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class _Setup:
+    """What both simulators share; `count` is the number of samples P."""
+
+    kappa: float | tuple[float, ...]
+    sizes: Array
+    dim: int
+    seeds: int
+    count: int
+    dtype: np.dtype
+
+
 def _ensemble(train: Callable[[np.random.Generator], Run], n_seeds: int, rng: RNGLike) -> list[Run]:
     """Train all networks, each from its own stream, shared among as many threads as Numba may use."""
     from ._kernels import threads
@@ -66,26 +78,16 @@ def _pack(
             ConvergenceWarning,
             stacklevel=3,
         )
+
+    def stack(name: str) -> Array:
+        return np.stack([getattr(run, name) for run in runs]).astype(setup.dtype, copy=False)
+
     last = [run.weights for run in runs if run.weights is not None]
     return SimulationResult(
         spec, prob, setup.kappa, setup.dim,
-        *(np.stack([getattr(run, name) for run in runs]).astype(setup.dtype, copy=False)
-          for name in ("train", "test", "overlap")),
-        np.stack([run.components for run in runs]).astype(setup.dtype, copy=False) if wick else None,
+        stack("train"), stack("test"), stack("overlap"), stack("components") if wick else None,
         np.stack(last) if weights and len(last) == len(runs) else None,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Setup:
-    """What both simulators share; `count` is the number of samples P."""
-
-    kappa: float | tuple[float, ...]
-    sizes: Array
-    dim: int
-    seeds: int
-    count: int
-    dtype: np.dtype
 
 
 def _check_run(prob: Task, kappa: Any, n_steps: Any, dim: Any, n_seeds: Any, dtype: DTypeLike) -> _Setup:
