@@ -59,7 +59,10 @@ def draw(ax, result):
     result.errorbar(ax, label="networks, P/D = 8")
     result.errorbar(ax, branch="below_another_theory", color="0.6", label="against P/D = 5 (control)")
     dims = np.array(result.axis("dim"), dtype=float)
-    ax.plot(dims, result.estimate[-1] * dims[-1] / dims, "--", label="1/D through the last point")
+    slope, offset = np.polyfit(dims, 1 / result.estimate, 1)
+    ax.plot(
+        dims, 1 / (offset + slope * dims), "--", label=f"fit, proportional to 1 / (D + {offset / slope:.0f})"
+    )
     ax.set(
         xscale="log", yscale="log", xlabel="input dimension D", ylabel="test loss below the theory, relative"
     )

@@ -18,7 +18,7 @@ Symbols: `alpha` output scale (large: lazy), `eps` curvature of the activation
 `kappa` step size, `m0` initial overlap with the target.
 """
 
-from ._compare import Comparison, compare
+from ._compare import Comparison, compare, finite_size_slope
 from ._limits import grokking_times, lazy_limit, ntk
 from ._losses import test_loss_components
 from ._result import DMFTResult, SimulationResult
@@ -38,6 +38,7 @@ __all__ = [
     "compare",
     "dmft_solve",
     "doubling_steps",
+    "finite_size_slope",
     "grokking_times",
     "lazy_limit",
     "ntk",
