@@ -4,7 +4,8 @@ Gradient descent on a network with ``D`` inputs and ``P = nu D`` samples has,
 for large D, a deterministic course: losses, overlaps with the target,
 correlations and responses between any two times. `dmft_solve` computes it in
 one forward pass; `simulate` and `simulate_moments` train networks of finite
-and of infinite width with the same steps; `compare` puts both side by side.
+and of infinite width with the same steps; `compare` puts both side by side, and
+`finite_size_slope` measures how fast they meet as D grows.
 
 >>> from theorylab.dmft import PolynomialTask, QuadraticNetwork, dmft_solve, grokking_times
 >>> net = QuadraticNetwork(float("inf"), alpha=0.3, eps=0.6, center=True)
