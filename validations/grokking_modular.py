@@ -51,7 +51,7 @@ def wrong_phase(p, rng):
 
 groks = Claim(
     id="grokking.modular",
-    statement="Training memorises, then generalises to 99 % with a mean inverse participation above 0.5.",
+    statement="In 3 of 4 runs training memorises, then generalises to 99 %, with a mean IPR above 0.5.",
     source="Doshi et al. (ICLR 2024), introductory figure",
     criterion=Holds(0.75),
     quick=grid(replicates=26),
@@ -116,7 +116,7 @@ def draw_groks(ax, result):
 
 prune = Claim(
     id="grokking.pruning",
-    statement="Removing the half of the neurons with the lowest IPR forgets corrupted labels, not the rule.",
+    statement="In most runs removing the half of lowest IPR forgets corrupted labels, not the rule.",
     source="Doshi et al. (ICLR 2024): coexistence of memorisation and generalisation",
     criterion=Holds(0.5),
     quick=grid(replicates=11),

@@ -14,7 +14,7 @@ from ._result import DMFTResult, SimulationResult
 
 Array = NDArray[np.float64]
 
-#: A relative standard error below this is rounding, not a spread.
+#: A relative standard error below this is rounding, not a spread; single precision rounds more.
 ROUNDING = 1e-12
 
 
@@ -193,11 +193,12 @@ def _judge(theory: list[Any], networks: Any, sigma: float, rtol: float) -> tuple
 
     curves = np.asarray(theory, dtype=np.float64)
     predicted = curves.mean(axis=0)
-    difference = networks.mean(axis=0) - predicted
+    difference = networks.mean(axis=0, dtype=np.float64) - predicted
     ours, theirs = _standard_error(curves), _standard_error(networks)
     error = np.hypot(ours, theirs)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(error > ROUNDING * np.abs(predicted), difference / error, np.nan)
+        rounding = max(ROUNDING, 32.0 * float(np.finfo(networks.dtype).eps))
+        z = np.where(error > rounding * np.abs(predicted), difference / error, np.nan)
         relative = difference / predicted
         spread = ours**4 / max(1, len(curves) - 1) + theirs**4 / max(1, len(networks) - 1)
         freedom = np.where(spread > 0, error**4 / spread, 1.0)
@@ -212,4 +213,4 @@ def _standard_error(samples: Any) -> Array:
     n = samples.shape[0]
     if n < 2:
         return np.zeros(samples.shape[1])
-    return np.asarray(samples.std(axis=0, ddof=1) / np.sqrt(n))
+    return np.asarray(samples.std(axis=0, ddof=1, dtype=np.float64) / np.sqrt(n))
