@@ -3,7 +3,14 @@
 import numpy as np
 from _mlp import train_mlp
 
-from theorylab.grokking import collapse_gap, modular_dataset, softmax_losses, stablemax_cross_entropy
+from theorylab.grokking import (
+    collapse_gap,
+    log_stablemax,
+    modular_dataset,
+    softmax_losses,
+    stablemax_cross_entropy,
+    steps_to_collapse,
+)
 from theorylab.validation import AtLeast, Claim, Exact, Samples, grid, main
 
 SOURCE = "Prieto, Barsbey, Mediano, Birdal (ICLR 2025)"
@@ -66,6 +73,90 @@ def draw_collapse(ax, result):
     ax.legend()
 
 
+# Collapse while training -------------------------------------------------------------------------
+
+PRECISIONS, FACTORS = ["float16", "float32", "float64"], [1, 2, 4, 8]
+JOINT = dict(precision=PRECISIONS, factor=FACTORS)
+JUDGED = 4  # epoch 80, when some samples have collapsed in half precision and some have not
+
+training = Claim(
+    id="grokking.collapse-in-training",
+    statement="In trained networks the samples of zero loss are those whose logit gap exceeds the threshold.",
+    source=f"{SOURCE}, figure 1; at epoch 80, logits also scaled by 2, 4, 8 as late training does",
+    # Shares of samples; half precision rounds logits of 10 by 0.005 and sums of small exponentials more.
+    criterion=Exact(abs=0.03),
+    quick=grid(replicates=2, joint=JOINT),
+    full=grid(replicates=20, joint=JOINT),
+    paper="p = 113: collapse in half precision first, single next, double last",
+)
+
+
+def zero_share(logits, labels, precision):
+    return np.mean(softmax_losses(logits, labels, precision) == 0)
+
+
+def predicted_share(logits, labels, precision):
+    return np.mean(steps_to_collapse(logits, labels, precision) == 0)
+
+
+def differences(course, labels, share):
+    last = course.logits[JUDGED].astype(float)
+    return [
+        [
+            share(f * last, labels, k) - predicted_share(f * last, labels, k)
+            for k in PRECISIONS
+            for f in FACTORS
+        ]
+    ]
+
+
+def course_of(rng):
+    data = modular_dataset(31, 0.6, rng=rng)
+    course = train_mlp(data, 128, 240, 1e-2, rng, every=20, keep_logits=True)
+    return course, data.labels[data.train]
+
+
+@training.measure
+def softmax_in_each_precision(rng):
+    course, labels = course_of(rng)
+    curves = [
+        [[share(z, labels, k) for z in course.logits] for k in PRECISIONS]
+        for share in (zero_share, predicted_share)
+    ]
+    return Samples(
+        differences(course, labels, zero_share),
+        epochs=course.epochs, train=course.train, test=course.test, seen=curves[0], predicted=curves[1],
+    )  # fmt: skip
+
+
+@training.control(
+    "StableMax of the same logits never has a loss of zero", grid=grid(replicates=1, joint=JOINT)
+)
+def stablemax_losses(rng):
+    def share(logits, labels, precision):
+        return np.mean(log_stablemax(logits.astype(np.float32))[np.arange(labels.size), labels] == 0)
+
+    return differences(*course_of(rng), share)
+
+
+@training.figure
+def draw_training(ax, result):
+    epochs, train_accuracy, test_accuracy, seen, predicted = (
+        result.extras(name)[0] for name in ("epochs", "train", "test", "seen", "predicted")
+    )
+    ax.plot(epochs, train_accuracy, color="0.2", label="train accuracy")
+    ax.plot(epochs, test_accuracy, color="0.6", label="test accuracy")
+    for k, precision in enumerate(PRECISIONS):
+        ax.plot(epochs, predicted[k], "--", color=f"C{k}", label="_")
+        ax.plot(epochs, seen[k], "o", markersize=4, color=f"C{k}", label=f"loss 0 in {precision}")
+    ax.set(
+        xlabel="epoch",
+        ylabel="share of samples",
+        title="Learning stops where the loss rounds to 0 (prediction dashed)",
+    )
+    ax.legend(loc="center right", fontsize=9)
+
+
 # Perpendicular gradients --------------------------------------------------------------------
 
 perp = Claim(
@@ -73,7 +164,7 @@ perp = Claim(
     statement="Without weight decay, gradients perpendicular to the weights reach 90 % in 240 epochs.",
     source=f"{SOURCE}, perpGrad",
     criterion=AtLeast(0.9),
-    quick=grid(replicates=8),
+    quick=grid(replicates=14),
     full=grid(replicates=40),
     headline=True,
     paper="p = 113, 40 % of the table: grokking within 300 epochs",
@@ -81,8 +172,8 @@ perp = Claim(
 
 
 def trained(rng, perpendicular):
-    accuracy = train_mlp(modular_dataset(31, 0.6, rng=rng), 128, 240, 1e-2, rng, perpendicular)
-    return Samples([accuracy[-1]], curve=accuracy)
+    course = train_mlp(modular_dataset(31, 0.6, rng=rng), 128, 240, 1e-2, rng, perpendicular)
+    return Samples([course.test[-1]], curve=course.test)
 
 
 @perp.measure
@@ -90,7 +181,7 @@ def perpendicular(rng):
     return trained(rng, True)
 
 
-@perp.control("AdamW as it is drifts along the weights and memorises")
+@perp.control("AdamW as it is drifts along the weights and memorises", grid=grid(replicates=4))
 def plain(rng):
     return trained(rng, False)
 

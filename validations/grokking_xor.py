@@ -6,31 +6,34 @@ from theorylab.grokking import train_xor
 from theorylab.validation import AtLeast, Claim, Samples, Within, grid, main
 
 SOURCE = "Xu, Wang, Frei, Vardi, Hu (ICLR 2024); constants of this package, far below those of the theorems"
+ACCURACIES = ["test, step 1", "test, step 15", "train, step 15"]
 
 generalises = Claim(
     id="grokking.xor",
-    statement="Test accuracy is near chance after one step, above 95 % after fifteen, on noisy labels.",
+    statement="On noisy labels tests are near chance after 1 step and above 95 % after 15, all data fitted.",
     source=SOURCE,
     criterion=Within(abs=0.01),
-    quick=grid(replicates=12, joint=dict(step=[1, 15])),
-    full=grid(replicates=60, joint=dict(step=[1, 15])),
+    quick=grid(replicates=16, joint=dict(accuracy=ACCURACIES)),
+    full=grid(replicates=60, joint=dict(accuracy=ACCURACIES)),
     paper="test accuracy near 1/2, later near 1",
 )
 
 
 @generalises.predict
-def band(step):
-    # No accuracy exceeds 1; the upper end only leaves room for the interval.
-    return (0.41, 0.61) if step == 1 else (0.96, 1.1)
+def band(accuracy):
+    # No accuracy exceeds 1; the upper ends only leave room for the interval.
+    return dict(zip(ACCURACIES, [(0.41, 0.61), (0.96, 1.1), (1.0, 1.1)]))[accuracy]
 
 
-def run(rng, mu=20.0, init_scale=1e-4, n_steps=15, n_test=500):
-    return train_xor(200, 8000, 200, mu, init_scale=init_scale, n_steps=n_steps, n_test=n_test, rng=rng)
+def run(rng, mu=15.0, init_scale=1e-4, n_steps=15, n_test=500):
+    return train_xor(200, 4000, 200, mu, init_scale=init_scale, n_steps=n_steps, n_test=n_test, rng=rng)
 
 
 def curves(result):
     return Samples(
-        result.test_accuracy[None, [1, 15]], train=result.train_accuracy, test=result.test_accuracy
+        [[result.test_accuracy[1], result.test_accuracy[15], result.train_accuracy[15]]],
+        train=result.train_accuracy,
+        test=result.test_accuracy,
     )
 
 
@@ -66,11 +69,12 @@ def draw(ax, result):
 
 memorises = Claim(
     id="grokking.xor-memorises",
-    statement="One gradient step fits at least 90 % of the noisy training labels.",
+    statement="One gradient step fits at least 95 % of the noisy training labels, on average over networks.",
     source=SOURCE,
-    criterion=AtLeast(0.9),
-    quick=grid(replicates=24),
-    full=grid(replicates=60),
+    criterion=AtLeast(0.95),
+    # Readout signs out of balance cost some networks a quarter of the labels: 350 for the mean.
+    quick=grid(replicates=350),
+    full=grid(replicates=700),
     paper="train accuracy 1 after one step",
 )
 
@@ -80,7 +84,7 @@ def small_start(rng):
     return [run(rng, n_steps=1, n_test=1).train_accuracy[1]]
 
 
-@memorises.control("from large initial weights one step moves little")
+@memorises.control("from large initial weights one step moves little", grid=grid(replicates=20))
 def large_start(rng):
     return [run(rng, init_scale=0.1, n_steps=1, n_test=1).train_accuracy[1]]
 

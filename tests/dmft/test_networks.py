@@ -14,10 +14,12 @@ from theorylab.dmft import (
     Comparison,
     PolynomialTask,
     QuadraticNetwork,
+    SimulationResult,
     SmoothNetwork,
     SmoothTask,
     compare,
     dmft_solve,
+    finite_size_slope,
     grokking_times,
     lazy_limit,
     ntk,
@@ -220,6 +222,16 @@ def test_comparison_sees_a_wrong_theory():
     assert verdict.passes
     assert verdict.z_test.shape == verdict.relative_train.shape == (30,)
     assert not compare(wrong, networks).passes
+    # Whatever differs by more than the resolution fails, whatever by less passes.
+    for relative, resolution, excess in (
+        (verdict.relative_test, verdict.resolution_test, verdict.excess_test),
+        (verdict.relative_train, verdict.resolution_train, verdict.excess_train),
+    ):
+        np.testing.assert_allclose(np.abs(relative[1:]) / resolution[1:], excess[1:], rtol=1e-10)
+    few = simulate(net, task, 0.1, 30, 200, [0.3, -0.4], n_seeds=2, rng=0)
+    blind = compare(right[0], few)
+    assert blind.passes
+    assert blind.resolution_train[-1] > 1 > 5 * verdict.resolution_train[-1]
     with pytest.raises(ValueError, match="different problems"):
         compare(dmft_solve(net, TASK, 0.1, 30, [0.3, -0.4], n_samples=30, rng=0), networks)
     with pytest.raises(TypeError, match="SimulationResult"):
@@ -232,8 +244,45 @@ def test_comparison_sees_a_wrong_theory():
         dmft_solve(wide, task, 0.1, 5, 0.3, n_samples=300, rng=0),
         simulate_moments(wide, task, 0.1, 5, 50, 0.3, n_seeds=4, rng=0),
     )
-    assert np.isnan(early.z_test[0])
-    assert np.abs(early.z_test[1:]).max() < 1e3
+    single = compare(
+        dmft_solve(wide, task, 0.1, 5, 0.3, n_samples=300, rng=0),
+        simulate_moments(wide, task, 0.1, 5, 50, 0.3, n_seeds=4, rng=0, dtype=np.float32),
+    )
+    for seen in (early, single):
+        assert np.isnan(seen.z_test[0])
+        assert np.abs(seen.z_test[1:]).max() < 1e3
+    np.testing.assert_allclose(single.z_test[1:], early.z_test[1:], rtol=1e-2)
+
+
+def test_finite_size_slope_of_made_up_networks():
+    """Distances of size D^-1/2 by construction, with chance of known size; then an offset that stays."""
+    theory = dmft_solve(NETS[0], TASK, 0.1, 3, [0.2], n_samples=50, rng=0)
+    rng = np.random.default_rng(0)
+
+    def made_up(dim, n, offset):
+        losses = theory.test_loss + offset + rng.standard_normal((n, 3)) / np.sqrt(dim)
+        return SimulationResult(NETS[0], TASK, 0.1, dim, losses, losses, losses[:, :, None], None)
+
+    slopes = []
+    for _ in range(200):
+        slope, error = finite_size_slope(
+            theory, [made_up(d, n, 0.0) for d, n in ((50, 40), (100, 20), (400, 10))]
+        )
+        slopes.append(slope)
+    # 200 slopes know their mean to error / 14 and their spread to 5 %; n = 10 is not yet normal: 10 % more.
+    assert abs(np.mean(slopes) + 0.5) < 4 * error / 14 + 0.02
+    assert 0.85 < np.std(slopes) / error < 1.25
+    flat, _ = finite_size_slope([theory], [made_up(d, 50, 3.0) for d in (50, 800)], step=1)
+    assert abs(flat) < 0.02
+    with pytest.raises(ValueError, match="two different"):
+        finite_size_slope(theory, [made_up(50, 3, 0.0)] * 2)
+    with pytest.raises(ValueError, match="step = 3"):
+        finite_size_slope(theory, [made_up(50, 3, 0.0)], step=3)
+    with pytest.raises(TypeError, match="sims"):
+        finite_size_slope(theory, made_up(50, 3, 0.0))
+    same = SimulationResult(NETS[0], TASK, 0.1, 9, *[np.tile(theory.test_loss, (2, 1))] * 3, None)
+    with pytest.raises(ValueError, match="vanish"):
+        finite_size_slope(theory, [same, made_up(50, 3, 0.0)])
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def place_weights(m: Array, gram: Array, beta: Array, rng: np.random.Generator) 
     d, length2 = beta.size, float(beta @ beta)
     along = m * (d / length2)
     values, vectors = np.linalg.eigh(gram - np.outer(m, m) * (d / length2))
-    keep = values > 1e-14 * max(1.0, float(np.abs(gram).max()))
+    keep = values > 1e-14 * float(np.abs(gram).max())
     root = vectors[:, keep] * np.sqrt(values[keep])
     z = rng.standard_normal((root.shape[1], d))
     z -= np.outer(z @ beta / length2, beta)
@@ -71,13 +71,15 @@ def draw_data(
 
 
 def train_network(
-    rows: Rows, prob: Task, kappa: float, n_steps: int, weights: Array, beta: Array, x: Array, y: Array
+    rows: Rows, prob: Task, kappa: Array, weights: Array, beta: Array, x: Array, y: Array, dtype: np.dtype
 ) -> Run:
     """Iterate eq. (1); inputs are visited in blocks that stay in cache between the two products."""
-    spec, (n, d), count = rows.spec, weights.shape, x.shape[0]
+    spec, (n, d), count, n_steps = rows.spec, weights.shape, x.shape[0], kappa.size
     run = Run(n_steps, n)
-    start, rate = weights.copy(), kappa / (spec.alpha * prob.nu)
-    block = max(1, min(count, CACHED // (8 * d)))
+    rates = kappa / (spec.alpha * prob.nu)
+    weights, beta, x, y = (a.astype(dtype, copy=False) for a in (weights, beta, x, y))
+    start = weights.copy()
+    block = max(1, min(count, CACHED // (dtype.itemsize * d)))
     pieces = [slice(lo, min(lo + block, count)) for lo in range(0, count, block)]
     centre = np.zeros(count)
     wick = isinstance(spec, QuadraticNetwork) and isinstance(prob, PolynomialTask)
@@ -92,33 +94,36 @@ def train_network(
             delta = output - centre[piece] - y[piece]
             total += float(delta @ delta)
             if t + 1 < n_steps:
-                gradient += (rows.force(h)[0] * delta[:, None]).T @ x[piece]
+                force = (rows.force(h)[0] * delta[:, None]).astype(dtype, copy=False)
+                gradient += force.T @ x[piece]
         if not run.sound(t, total / count):
             return run
         run.overlap[t] = weights @ beta / d
+        now, before, axis = (a.astype(np.float64, copy=False) for a in (weights, start, beta))
         if wick:
             assert isinstance(spec, QuadraticNetwork)
             assert isinstance(prob, PolynomialTask)
-            run.components[t] = network_components(weights, beta, spec, prob, start if spec.center else None)
+            run.components[t] = network_components(now, axis, spec, prob, before if spec.center else None)
             run.test[t] = run.components[t].sum()
         else:
-            z = np.concatenate([weights, start, beta[None, :]])
+            z = np.concatenate([now, before, axis[None, :]])
             run.test[t] = row_losses(rows, prob, z @ z.T / d, 0.0, 0.0)[0]
         run.weights = weights
         if t + 1 < n_steps:
-            weights = weights - rate * gradient
+            weights = weights - dtype.type(rates[t]) * gradient
     return run
 
 
 def train_moments(
-    spec: QuadraticNetwork, prob: PolynomialTask, kappa: float, n_steps: int, spike: float,
-    beta: Array, x: Array, y: Array,
+    spec: QuadraticNetwork, prob: PolynomialTask, kappa: Array, spike: float,
+    beta: Array, x: Array, y: Array, dtype: np.dtype,
 ) -> Run:  # fmt: skip
     """Iterate eq. (3): the mean s, the spike p and the map Phi are columns of one matrix."""
-    d, eps, alpha = beta.size, spec.eps, spec.alpha
-    rate, size = kappa / (alpha * prob.nu), 2 if spike else 1
+    d, eps, alpha, n_steps = beta.size, spec.eps, spec.alpha, kappa.size
+    rates, size = kappa / (alpha * prob.nu), 2 if spike else 1
+    beta, x, y = (a.astype(dtype, copy=False) for a in (beta, x, y))
     run = Run(n_steps, size)
-    z = np.concatenate([np.zeros((d, 1)), spike * beta[:, None], np.eye(d)], axis=1)
+    z = np.concatenate([np.zeros((d, 1)), spike * beta[:, None], np.eye(d)], axis=1).astype(dtype)
     centre: Any = 0.0
     first: Any = 0.0
     for t in range(n_steps):
@@ -140,5 +145,5 @@ def train_moments(
             h *= eps
             h[:, 0] += 1.0
             h *= delta[:, None]
-            z = z - rate * (x.T @ h)
+            z = z - dtype.type(rates[t]) * (x.T @ h)
     return run

@@ -6,6 +6,7 @@ update of a row of the theory is one product of a block row with a matrix.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,11 +43,14 @@ class March:
     """State of the march; `run` goes through all steps, `result` packs what they left."""
 
     def __init__(
-        self, rows: Rows, prob: Task, kappa: float, n_steps: int, m: Array, gram: Array, n_samples: int,
-        rng: np.random.Generator, dtype: np.dtype, memory: int | None, sampler: str,
+        self, rows: Rows, prob: Task, kappa: Array, m: Array, gram: Array, n_samples: int,
+        rng: np.random.Generator, dtype: np.dtype, memory: int | None, sampler: str, without: str | None,
     ) -> None:  # fmt: skip
+        n_steps, largest = kappa.size, float(kappa.max())
         self.rows, self.prob, self.n, self.steps, self.K = rows, prob, n_samples, n_steps, rows.size
-        self.kappa, self.k, self.c = kappa, kappa / rows.spec.alpha, kappa / (rows.spec.alpha * prob.nu)
+        self.k, self.c = largest / rows.spec.alpha, largest / (rows.spec.alpha * prob.nu)
+        # Steps of unequal size are forces of unequal weight; the theory is otherwise the same.
+        self.ratio, self.without = kappa / largest, without
         size, total = rows.size, rows.size * n_steps
         self.C, self.Rw, self.Rg, self.G = (np.zeros((total, total)) for _ in range(4))
         self.rho = np.zeros((n_steps, size))
@@ -55,18 +59,19 @@ class March:
         self.train, self.test = np.full(n_steps, np.nan), np.full(n_steps, np.nan)
         self.components = np.full((n_steps, 3), np.nan)
         self.diverged_at: int | None = None
+        self.sweeps = 1
         self.largest_rise, self.smallest_schur = 0.0, math.inf
-        self._start_samples(rng, sampler, dtype, memory)
+        self.rng, self.sampler = copy.deepcopy(rng), sampler
+        self._start_paths(rng)
+        self._allocate(dtype, memory)
         if rows.bulk:
             self.Cb, self.Rb, self.Rgb, self.Gb = (np.zeros((n_steps, n_steps)) for _ in range(4))
             self.Cb[0, 0] = 1.0
 
-    def _start_samples(
-        self, rng: np.random.Generator, sampler: str, dtype: np.dtype, memory: int | None
-    ) -> None:
-        """Draw what does not depend on time, and allocate the samples' histories."""
-        n, steps, size = self.n, self.steps, self.K
-        basis = Basis(n, size * steps, rng)
+    def _start_paths(self, rng: np.random.Generator) -> None:
+        """Draw what does not depend on time."""
+        n, size = self.n, self.K
+        basis = Basis(n, size * (self.steps if self.sampler == "cholesky" else 1), rng)
         self.u = basis.u
         self.y = apply(self.prob.target, basis.u, "target")
         self.dy = apply(self.prob.dtarget, basis.u, "dtarget")
@@ -76,9 +81,13 @@ class March:
             self.y = self.y + self.prob.noise * column
         self.paths: CholeskyPaths | RecursionPaths = (
             CholeskyPaths(basis, size)
-            if sampler == "cholesky"
+            if self.sampler == "cholesky"
             else RecursionPaths(basis, size, self.prob.nu, self.k)
         )
+
+    def _allocate(self, dtype: np.dtype, memory: int | None) -> None:
+        """Allocate the samples' histories."""
+        n, steps, size = self.n, self.steps, self.K
         self.chi, self.g = np.zeros((n, steps * size)), np.zeros((n, steps * size))
         self.delta = np.zeros((n, steps))
         window = steps if memory is None else min(memory, steps)
@@ -102,9 +111,7 @@ class March:
 
     def run(self) -> None:
         """March through all steps; stop where the loss is no longer a number."""
-        workers = _kernels.threads()
-        pool = ThreadPoolExecutor(workers) if workers > 1 and self.n > _kernels.BLOCK else None
-        try:
+        with self._pool() as pool:
             for t in range(self.steps):
                 if not self._site(t, pool):
                     self.diverged_at = t
@@ -112,10 +119,53 @@ class March:
                 self._losses(t)
                 if t + 1 < self.steps:
                     self._weights(t)
-        finally:
-            if pool is not None:
-                pool.shutdown()
         self.smallest_schur = self.paths.smallest
+
+    def iterate(self, tolerance: float) -> None:
+        """Alternate whole paths and whole order parameters until both agree.
+
+        Sweep n is exact up to step n - 1, so as many sweeps as steps always suffice. Every sweep draws
+        the same random numbers; without that there would be no fixed point to within rounding.
+        """
+        self._constant_guess()
+        with self._pool() as pool:
+            for sweep in range(1, self.steps + 1):
+                before = self.C.copy()
+                self._start_paths(copy.deepcopy(self.rng))
+                self.largest_rise, self.diverged_at = 0.0, None
+                for t in range(self.steps):
+                    if not self._site(t, pool):
+                        self.diverged_at = t
+                        break
+                # Beyond a sweep that was lost, the guess stays; a later sweep gets further.
+                for t in range(self.steps if self.diverged_at is None else self.diverged_at):
+                    self._losses(t)
+                    if t + 1 < self.steps:
+                        self._weights(t)
+                self.sweeps, self.change = sweep, float(np.abs(self.C - before).max())
+                settled = self.diverged_at is None or self.diverged_at < sweep
+                if settled and self.change <= tolerance * float(np.abs(self.C).max()):
+                    break
+        self.smallest_schur = self.paths.smallest
+
+    def _constant_guess(self) -> None:
+        """Begin with weights that never move and kicks that stay."""
+        size, steps = self.K, self.steps
+        self.m[:] = self.m[0]
+        self.C[:] = np.tile(self.C[:size, :size], (steps, steps))
+        self.Rw[:] = np.kron(np.tri(steps, k=-1), np.eye(size))
+        if self.rows.bulk:
+            self.Cb[:], self.Rb[:] = 1.0, np.tri(steps, k=-1)
+
+    @contextmanager
+    def _pool(self) -> Iterator[ThreadPoolExecutor | None]:
+        """Lend threads where there are several, and enough samples."""
+        workers = _kernels.threads()
+        if workers == 1 or self.n <= _kernels.BLOCK:
+            yield None
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            yield pool
 
     # The data site -------------------------------------------------------------------------
 
@@ -136,8 +186,8 @@ class March:
         self.train[t] = loss = float(np.mean(delta * delta))
         if not self._sound(t, loss):
             return False
-        slope, curve = self.rows.force(h)
-        self.delta[:, t] = delta
+        slope, curve = (self.ratio[t] * a for a in self.rows.force(h))
+        self.delta[:, t] = self.ratio[t] * delta
         self.g[:, now] = slope * delta[:, None]
         self._far_tangents(t, slope, curve * delta[:, None], pull)
         if t > 0:
@@ -148,8 +198,9 @@ class March:
         if self.rows.bulk:
             start = self.psi_offsets[t]
             e = self.rows.eps_bulk
-            self.Rgb[t, : t + 1] = e * (delta @ self.psi[:, start : start + t + 1]) / self.n
-            product = delta[:, None] * self.delta[:, : t + 1] * self.v_row[:, : t + 1]
+            weighted = self.delta[:, t]
+            self.Rgb[t, : t + 1] = e * (weighted @ self.psi[:, start : start + t + 1]) / self.n
+            product = weighted[:, None] * self.delta[:, : t + 1] * self.v_row[:, : t + 1]
             self.Gb[t, : t + 1] = self.Gb[: t + 1, t] = e * e * product.mean(axis=0)
         return True
 
@@ -187,13 +238,17 @@ class March:
             _kernels.v_rows(lo, hi, t, right, self.psi, self.psi_offsets, self.v_row)
 
         _kernels.over_blocks(second, self.n, pool)
-        self.z_row[:, :t] = -2.0 * c_eps * (row @ self.Rb[seen, :t]) * self.v_row[:, :t]
+        if self.without != "bulk":
+            weight = -2.0 * c_eps * self.ratio[:t]
+            self.z_row[:, :t] = (row @ (self.Rb[seen, :t] * weight)) * self.v_row[:, :t]
 
     def _far_tangents(self, t: int, slope: Array, bend: Array, pull: Array) -> None:
         """Derivatives by u and by chi(0), for all times."""
         size, past = self.K, slice(0, t * self.K)
         now = slice(t * size, (t + 1) * size)
-        dh = -self.c * (self.far_g[:, :, past].astype(np.float64) @ self.Rw[now, past].T)
+        flat = self.far_g.reshape(self.n * (1 + size), -1)[:, past]  # a view, so that nothing is copied
+        response = (-self.c * self.Rw[now, past].T).astype(self.far_g.dtype)
+        dh = (flat @ response).reshape(self.n, 1 + size, size).astype(np.float64, copy=False)
         if t == 0:
             dh[:, 1:, :] += np.eye(size)
         ddelta = np.einsum("ner,nr->ne", dh, pull)
@@ -206,7 +261,7 @@ class March:
         dg = ddelta[:, :, None] * slope[:, None, :] + dh * bend[:, None, :]
         self.far_g[:, :, now] = dg
         means = dg.mean(axis=0)
-        self.rho[t] = means[0]
+        self.rho[t] = means[0] if self.without != "target" else 0.0
         self.Rg[now, :size] = means[1:].T
 
     def _near_tangents(
@@ -240,6 +295,8 @@ class March:
         self.m[t + 1] = self.m[t] - k * (drive @ self.m[: t + 1].ravel() + self.rho[t])
         self.Rw[after, seen] = self.Rw[now, seen] - k * (drive @ self.Rw[seen, seen])
         self.Rw[after, now] = np.eye(size)
+        if self.without == "response":
+            self.Rw[after] = 0.0
         upto = slice(0, (t + 2) * size)
         noise = -(k / self.prob.nu) * (self.G[now, seen] @ self.Rw[upto, seen].T)
         flat = self.m[: t + 2].ravel()
@@ -278,7 +335,10 @@ class March:
         if parts is not None:
             self.components[t] = parts
 
-    def result(self, spec: Network, prob: Task, settings: dict[str, Any], dtype: np.dtype) -> DMFTResult:
+    def result(
+        self, spec: Network, prob: Task, kappa: float | tuple[float, ...], settings: dict[str, Any],
+        dtype: np.dtype,
+    ) -> DMFTResult:  # fmt: skip
         """Pack the arrays; entries from the divergence on become NaN."""
         if self.diverged_at is not None:
             gone, size = self.diverged_at, self.K
@@ -290,15 +350,19 @@ class March:
             for table, edge in tables:
                 table[edge:] = np.nan
                 table[:, edge:] = np.nan
+        if self.ratio.min() < 1.0:  # forces are reported without the weight of their step
+            weight = np.repeat(self.ratio, self.K)
+            self.G /= weight[:, None] * weight
+            self.Rg /= weight[:, None]
         rank = len(self.paths.pivots) if isinstance(self.paths, CholeskyPaths) else None
         diagnostics = {
             **settings, "smallest_schur": self.smallest_schur, "rank": rank,
-            "largest_rise": self.largest_rise, "diverged_at": self.diverged_at,
+            "largest_rise": self.largest_rise, "diverged_at": self.diverged_at, "sweeps": self.sweeps,
         }  # fmt: skip
         cast = partial(np.asarray, dtype=dtype)
         table4 = partial(pairs, size=self.K, dtype=dtype)
         return DMFTResult(
-            spec, prob, self.kappa, cast(self.train), cast(self.test), cast(self.m),
+            spec, prob, kappa, cast(self.train), cast(self.test), cast(self.m),
             table4(self.C), table4(self.Rw), table4(self.G), table4(self.Rg),
             cast(self.components) if is_wick(spec, prob) else None,
             cast(self.Cb) if self.rows.bulk else None, cast(self.Rb) if self.rows.bulk else None,

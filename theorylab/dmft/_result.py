@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._spec import Network, Task
+from ._steps import elapsed
 
 Array = NDArray[Any]
 
@@ -34,16 +35,18 @@ class DMFTResult:
         Linear, misalignment and trace part of the test loss; None for smooth networks or tasks.
     bulk_correlation, bulk_response : ndarray, shape (T, T), or None
         Of the infinitely many incoherent neurons.
+    time : ndarray, shape (T,)
+        Sum of the step sizes up to each reported step.
     diagnostics : dict
         `smallest_schur` (relative; near or above 0 is sound), `rank` of the
         factorised covariance, `predicted_bytes`, `diverged_at` (None or a step),
-        `largest_rise` of the train loss in one step, `truncation_error`, and
-        the settings of the run.
+        `largest_rise` of the train loss in one step, `truncation_error`, the number
+        of `sweeps` (1 for the forward method), and the settings of the run.
     """
 
     spec: Network
     prob: Task
-    kappa: float
+    kappa: float | tuple[float, ...]
     train_loss: Array
     test_loss: Array
     overlap: Array
@@ -55,6 +58,11 @@ class DMFTResult:
     bulk_correlation: Array | None = None
     bulk_response: Array | None = None
     diagnostics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def time(self) -> Array:
+        """Sum of the step sizes up to each reported step, shape (T,)."""
+        return elapsed(self.kappa, self.train_loss.size)
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,12 @@ class SimulationResult:
     final_weights : ndarray, shape (n_seeds, N, D), or None
         After the last reported step; None for the infinite width.
     dim : int
+    time : ndarray, shape (T,)
     """
 
     spec: Network
     prob: Task
-    kappa: float
+    kappa: float | tuple[float, ...]
     dim: int
     train_loss: Array
     test_loss: Array
@@ -85,6 +94,11 @@ class SimulationResult:
     def n_seeds(self) -> int:
         """Number of networks in the ensemble."""
         return int(self.train_loss.shape[0])
+
+    @property
+    def time(self) -> Array:
+        """Sum of the step sizes up to each reported step, shape (T,)."""
+        return elapsed(self.kappa, self.train_loss.shape[1])
 
 
 def pairs(big: Array, size: int, dtype: np.dtype) -> Array:

@@ -14,7 +14,7 @@ from ._spec import Network, QuadraticNetwork, SmoothNetwork, apply, sign_array
 
 Array = NDArray[np.float64]
 
-#: C(0) - m m^T may miss positivity by this much, which rounding explains.
+#: C(0) - m m^T may miss positivity by this much of its scale, which rounding explains.
 GRAM_TOLERANCE = 1e-10
 
 
@@ -101,12 +101,13 @@ def initial_overlaps(spec: Network, init_overlap: Any, init_gram: ArrayLike | No
     else:
         gram = as_float_array(init_gram, "init_gram", ndim=2, dtype=np.float64, copy=True)
         check_shape(gram, (width, width), "init_gram", "to match the width")
-        scale = max(1.0, float(np.abs(gram).max()))
-        if np.abs(gram - gram.T).max() > 1e-8 * scale:
+        if np.abs(gram - gram.T).max() > 1e-8 * float(np.abs(gram).max()):
             raise ValueError("init_gram is not symmetric; pass (gram + gram.T) / 2 if that is meant")
         gram = 0.5 * (gram + gram.T)
-    lowest = float(np.linalg.eigvalsh(gram - np.outer(m, m))[0])
-    if lowest < -GRAM_TOLERANCE:
+    values = np.linalg.eigvalsh(gram - np.outer(m, m))
+    lowest = float(values[0])
+    # Rounding is relative to the largest entries, of the difference and of what it is the difference of.
+    if lowest < -GRAM_TOLERANCE * max(float(np.abs(gram).max()), float(m @ m)):
         what = "init_gram - m m^T" if init_gram is not None else "I - m m^T"
         raise ValueError(
             f"init_overlap and the initial Gram matrix are incompatible: {what} has the negative eigenvalue "

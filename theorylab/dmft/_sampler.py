@@ -90,7 +90,8 @@ class Basis:
         else:
             powers = np.empty((n_samples, 0))
         self._fence = powers
-        self._columns = np.empty((n_samples, 0), order="F")
+        # Never more than the paths need, and pages that are not written take no memory.
+        self._columns = np.empty((n_samples, capacity), order="F")
         self.used = 0
 
     def fence(self, column: Array) -> None:
@@ -119,10 +120,6 @@ class Basis:
 
     def push(self, column: Array) -> None:
         """Keep an orthonormal column for the paths."""
-        if self.used == self._columns.shape[1]:
-            grown = np.empty((self.n, max(16, 2 * self.used)), order="F")
-            grown[:, : self.used] = self._columns[:, : self.used]
-            self._columns = grown
         self._columns[:, self.used] = column
         self.used += 1
 

@@ -6,18 +6,34 @@ import math
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .._lib.checks import as_float_array, check_int, check_real, check_shape
+from .._lib.checks import as_float_array, check_int, check_shape
 from .._lib.rng import RNGLike, as_generator
 from ._descent import Run, draw_data, place_weights, train_moments, train_network
 from ._memory import refuse_if_too_large
 from ._result import SimulationResult
 from ._rows import initial_overlaps, make_rows
 from ._spec import Network, PolynomialTask, QuadraticNetwork, Task, check_problem
+from ._steps import check_precision, check_step, describe_step
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What both simulators share; `count` is the number of samples P."""
+
+    kappa: float | tuple[float, ...]
+    sizes: Array
+    dim: int
+    seeds: int
+    count: int
+    dtype: np.dtype
 
 
 def _ensemble(train: Callable[[np.random.Generator], Run], n_seeds: int, rng: RNGLike) -> list[Run]:
@@ -39,24 +55,17 @@ def _ensemble(train: Callable[[np.random.Generator], Run], n_seeds: int, rng: RN
             return list(pool.map(one, map(int, seeds)))
 
 
-def _refuse(name: str, words: int, kept: int, n_seeds: int) -> None:
+def _refuse(name: str, words: int, kept: int, setup: _Setup) -> None:
     """Refuse an ensemble that does not fit: words of each network in flight, and those kept of every one."""
     from ._kernels import threads
 
+    n_seeds = setup.seeds
     needed = 8 * (min(threads(), n_seeds) * words + 2 * n_seeds * kept)  # twice, while the runs are stacked
     refuse_if_too_large(name, needed, "lower dim, nu, the width, n_steps or n_seeds")
 
 
 def _pack(
-    runs: list[Run],
-    spec: Network,
-    prob: Task,
-    kappa: float,
-    dim: int,
-    name: str,
-    *,
-    wick: bool,
-    weights: bool,
+    runs: list[Run], spec: Network, prob: Task, setup: _Setup, name: str, *, wick: bool, weights: bool
 ) -> SimulationResult:
     """Stack the runs, and tell about those that diverged."""
     lost = [run.diverged_at for run in runs if run.diverged_at is not None]
@@ -65,32 +74,32 @@ def _pack(
 
         warnings.warn(
             f"{len(lost)} of {len(runs)} networks diverged in {name}, the first at step {min(lost)} "
-            f"(kappa={kappa:g}); their entries from there on are NaN; lower kappa",
+            f"(kappa={describe_step(setup.kappa)}); their entries from there on are NaN; lower kappa",
             ConvergenceWarning,
             stacklevel=3,
         )
+
+    def stack(name: str) -> Array:
+        return np.stack([getattr(run, name) for run in runs]).astype(setup.dtype, copy=False)
+
     last = [run.weights for run in runs if run.weights is not None]
     return SimulationResult(
-        spec, prob, kappa, dim,
-        np.stack([run.train for run in runs]), np.stack([run.test for run in runs]),
-        np.stack([run.overlap for run in runs]),
-        np.stack([run.components for run in runs]) if wick else None,
+        spec, prob, setup.kappa, setup.dim,
+        stack("train"), stack("test"), stack("overlap"), stack("components") if wick else None,
         np.stack(last) if weights and len(last) == len(runs) else None,
     )  # fmt: skip
 
 
-def _check_run(
-    prob: Task, kappa: Any, n_steps: Any, dim: Any, n_seeds: Any
-) -> tuple[float, int, int, int, int]:
-    """Validate what both simulators share; the last value is the number of samples P."""
-    step = check_real(kappa, "kappa", low=0.0, open_low=True)
+def _check_run(prob: Task, kappa: Any, n_steps: Any, dim: Any, n_seeds: Any, dtype: DTypeLike) -> _Setup:
+    """Validate what both simulators share."""
     steps = check_int(n_steps, "n_steps", low=1)
+    step, sizes = check_step(kappa, steps)
     d = check_int(dim, "dim", low=1)
     seeds = check_int(n_seeds, "n_seeds", low=1)
     count = round(prob.nu * d)
     if count < 1:
         raise ValueError(f"nu * dim = {prob.nu * d:g} rounds to no sample; enlarge dim")
-    return step, steps, d, seeds, count
+    return _Setup(step, sizes, d, seeds, count, check_precision(dtype))
 
 
 def _given(inputs: ArrayLike | None, beta: ArrayLike | None, count: int, dim: int) -> tuple[Any, Any]:
@@ -120,6 +129,8 @@ def simulate(
     inputs: ArrayLike | None = None,
     beta: ArrayLike | None = None,
     init_gram: ArrayLike | None = None,
+    *,
+    dtype: DTypeLike = np.float64,
 ) -> SimulationResult:
     """Train an ensemble of finite networks by full-batch gradient descent.
 
@@ -128,8 +139,9 @@ def simulate(
     spec : QuadraticNetwork or SmoothNetwork
         Of finite width N.
     prob : PolynomialTask or SmoothTask
-    kappa : float
-        Step size as in the theory: learning rate ``kappa N D / alpha^2`` on half the mean square.
+    kappa : float, or array_like of shape (T - 1,)
+        Step size as in the theory: learning rate ``kappa N D / alpha^2`` on half the mean
+        square. One size for each step is legal.
     n_steps : int
         Number T of reported times.
     dim : int
@@ -147,6 +159,9 @@ def simulate(
         Target direction. Default: random of squared norm D.
     init_gram : array_like, shape (N, N), optional
         ``w_i(0) . w_j(0) / D``; met exactly for N < D, on average otherwise.
+    dtype : float32 or float64
+        Of the training and of the returned arrays. Single precision halves memory
+        and nearly the time; its rounding is far below the scatter of networks.
 
     Returns
     -------
@@ -181,12 +196,12 @@ def simulate(
     check_problem(spec, prob)
     if math.isinf(spec.width):
         raise ValueError("simulate needs a finite width; for the infinite network call simulate_moments")
-    step, steps, d, seeds, count = _check_run(prob, kappa, n_steps, dim, n_seeds)
-    width = int(spec.width)
+    setup = _check_run(prob, kappa, n_steps, dim, n_seeds, dtype)
+    d, steps, count, width = setup.dim, setup.sizes.size, setup.count, int(spec.width)
     x, b = _given(inputs, beta, count, d)
     grams = 0 if init_weights is not None else 4 * width * width
     kept = width * (d + steps) + 5 * steps
-    _refuse("simulate", d * (2 * count + 6 * width) + grams, kept, seeds)
+    _refuse("simulate", d * (2 * count + 6 * width) + grams, kept, setup)
     start = None
     m = gram = np.empty(0)
     if init_weights is not None:
@@ -203,11 +218,11 @@ def simulate(
     def train(generator: np.random.Generator) -> Run:
         own_beta, own_x, y = draw_data(d, count, prob, x, b, generator)
         weights = start if start is not None else place_weights(m, gram, own_beta, generator)
-        return train_network(rows, prob, step, steps, weights, own_beta, own_x, y)
+        return train_network(rows, prob, setup.sizes, weights, own_beta, own_x, y, setup.dtype)
 
-    runs = _ensemble(train, seeds, rng)
+    runs = _ensemble(train, setup.seeds, rng)
     wick = isinstance(spec, QuadraticNetwork) and isinstance(prob, PolynomialTask)
-    return _pack(runs, spec, prob, step, d, "simulate", wick=wick, weights=True)
+    return _pack(runs, spec, prob, setup, "simulate", wick=wick, weights=True)
 
 
 def simulate_moments(
@@ -221,6 +236,8 @@ def simulate_moments(
     rng: RNGLike = None,
     inputs: ArrayLike | None = None,
     beta: ArrayLike | None = None,
+    *,
+    dtype: DTypeLike = np.float64,
 ) -> SimulationResult:
     """Train infinitely wide networks exactly, at finite input dimension.
 
@@ -233,7 +250,7 @@ def simulate_moments(
     spec : QuadraticNetwork
         Of infinite width.
     prob : PolynomialTask
-    kappa, n_steps, dim, n_seeds, rng, inputs, beta
+    kappa, n_steps, dim, n_seeds, rng, inputs, beta, dtype
         As in :func:`simulate`.
     init_overlap : float
         Spike m0 of the initial weights, ``E w w^T = I + m0^2 beta beta^T``.
@@ -271,15 +288,16 @@ def simulate_moments(
         raise ValueError(
             f"simulate_moments needs width=inf, got {spec.width}; for finite widths call simulate"
         )
-    step, steps, d, seeds, count = _check_run(prob, kappa, n_steps, dim, n_seeds)
+    setup = _check_run(prob, kappa, n_steps, dim, n_seeds, dtype)
+    d, count = setup.dim, setup.count
     x, b = _given(inputs, beta, count, d)
     m, _ = initial_overlaps(spec, init_overlap, None)
     spike = float(m[-1]) if m.size == 2 else 0.0
-    _refuse("simulate_moments", d * (3 * count + 6 * d), 7 * steps, seeds)
+    _refuse("simulate_moments", d * (3 * count + 6 * d), 7 * setup.sizes.size, setup)
 
     def train(generator: np.random.Generator) -> Run:
         own_beta, own_x, y = draw_data(d, count, prob, x, b, generator)
-        return train_moments(spec, prob, step, steps, spike, own_beta, own_x, y)
+        return train_moments(spec, prob, setup.sizes, spike, own_beta, own_x, y, setup.dtype)
 
-    runs = _ensemble(train, seeds, rng)
-    return _pack(runs, spec, prob, step, d, "simulate_moments", wick=True, weights=False)
+    runs = _ensemble(train, setup.seeds, rng)
+    return _pack(runs, spec, prob, setup, "simulate_moments", wick=True, weights=False)

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from .._lib.checks import check_choice, check_int, check_real
+from .._lib.checks import check_choice, check_int
 from .._lib.rng import RNGLike, as_generator
 from ._memory import refuse_if_too_large, solver_bytes
 from ._result import DMFTResult
 from ._rows import initial_overlaps, make_rows
 from ._spec import Network, Task, check_problem
+from ._steps import check_precision, check_step, describe_step
 
 #: A rise of the train loss in one step that is worth a warning, once it is above rounding.
 RISE = 1.05
 #: Schur complements below this, relative to C(t, t), are no longer explained by Monte Carlo noise.
 SCHUR = -1e-6
+#: Relative change of the correlations in a sweep of the fixed point that counts as none.
+SETTLED = 1e-12
 
 
 def predict_memory(
@@ -58,7 +61,7 @@ def predict_memory(
     steps = check_int(n_steps, "n_steps", low=1)
     samples = check_int(n_samples, "n_samples", low=1)
     window = None if memory is None else check_int(memory, "memory", low=1)
-    kind = _tangent_dtype(dtype)
+    kind = check_precision(dtype)
     check_choice(sampler, "sampler", ("cholesky", "recursion"))
     bulk = math.isinf(spec.width)
     spike = init_overlap is None or bool(np.any(np.asarray(init_overlap) != 0))
@@ -66,21 +69,10 @@ def predict_memory(
     return solver_bytes(size, bulk, steps, samples, kind, window, sampler)
 
 
-def _tangent_dtype(dtype: DTypeLike) -> np.dtype:
-    """Return float32 or float64; anything else is refused."""
-    try:
-        kind = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
-    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype must be float32 or float64, got {kind}")
-    return kind
-
-
 def dmft_solve(
     spec: Network,
     prob: Task,
-    kappa: float,
+    kappa: ArrayLike,
     n_steps: int,
     init_overlap: ArrayLike,
     init_gram: ArrayLike | None = None,
@@ -89,6 +81,9 @@ def dmft_solve(
     dtype: DTypeLike = np.float64,
     memory: int | None = None,
     sampler: str = "cholesky",
+    method: str = "forward",
+    *,
+    without: str | None = None,
 ) -> DMFTResult:
     """Solve the mean field theory of full-batch gradient descent on a two-layer network.
 
@@ -100,8 +95,9 @@ def dmft_solve(
     ----------
     spec : QuadraticNetwork or SmoothNetwork
     prob : PolynomialTask or SmoothTask
-    kappa : float
-        Step size, > 0; gradient flow is ``kappa -> 0`` at fixed ``kappa t``.
+    kappa : float, or array_like of shape (T - 1,)
+        Step size, > 0; gradient flow is ``kappa -> 0`` at fixed ``kappa t``. One size
+        for each step is legal, for example those of :func:`doubling_steps`.
     n_steps : int
         Number T of reported times ``t = 0 .. T - 1``.
     init_overlap : array_like, shape (N,), or float
@@ -122,6 +118,15 @@ def dmft_solve(
     sampler : {"cholesky", "recursion"}
         How paths are drawn: by factorising the covariance (least noise) or from
         the weight equation with a fixed random orthogonal map of the samples.
+    method : {"forward", "fixed_point"}
+        One causal pass, or the alternation of whole paths and whole order
+        parameters until both agree to rounding, as the literature does. The
+        results agree; the alternation takes up to T times as long, and is there as
+        a check.
+    without : {None, "response", "target", "bulk"}
+        Leave out one term, to see what it does: the weights' response to earlier
+        forces, the force along the target, or the response of the bulk to the
+        residuals. The result is then wrong on purpose.
 
     Returns
     -------
@@ -167,12 +172,15 @@ def dmft_solve(
     1.0625 0.970
     """
     check_problem(spec, prob)
-    step = check_real(kappa, "kappa", low=0.0, open_low=True)
     steps = check_int(n_steps, "n_steps", low=1)
+    step, sizes = check_step(kappa, steps)
     samples = check_int(n_samples, "n_samples", low=1)
     window = None if memory is None else check_int(memory, "memory", low=1)
-    kind = _tangent_dtype(dtype)
+    kind = check_precision(dtype)
     check_choice(sampler, "sampler", ("cholesky", "recursion"))
+    check_choice(method, "method", ("forward", "fixed_point"))
+    if without is not None:
+        check_choice(without, "without", ("response", "target", "bulk"))
     advice = "lower n_steps or n_samples, pass dtype=numpy.float32, or truncate with memory="
     if not math.isinf(spec.width):  # before the eigenvalues of the initial Gram matrix, a cost of N^3
         size = int(spec.width)
@@ -191,8 +199,11 @@ def dmft_solve(
     again = copy.deepcopy(generator)
 
     def run(length: int | None, own: np.random.Generator) -> March:
-        march = March(rows, prob, step, steps, m, gram, samples, own, kind, length, sampler)
-        march.run()
+        march = March(rows, prob, sizes, m, gram, samples, own, kind, length, sampler, without)
+        if method == "forward":
+            march.run()
+        else:
+            march.iterate(SETTLED)
         return march
 
     with one_blas_thread(), np.errstate(all="ignore"):
@@ -203,15 +214,16 @@ def dmft_solve(
         error = None if half is None else float(np.nanmax(np.abs(half - march.test), initial=0.0))
     settings: dict[str, Any] = {
         "kappa": step, "sampler": sampler, "n_samples": samples, "memory": window,
-        "predicted_bytes": needed, "truncation_error": error,
+        "predicted_bytes": needed, "truncation_error": error, "method": method, "without": without,
     }  # fmt: skip
     _warn(march, settings)
-    return march.result(spec, prob, settings, kind)
+    return march.result(spec, prob, step, settings, kind)
 
 
 def _warn(march: Any, settings: dict[str, Any]) -> None:
     """Tell about divergence, a rising loss, or a covariance that is none."""
-    told = f"kappa={settings['kappa']:g}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}"
+    step = describe_step(settings["kappa"])
+    told = f"kappa={step}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}"
     if march.diverged_at is not None:
         message = (
             f"dmft_solve diverged at step {march.diverged_at} ({told}, drop tolerance 1e-6): the entries "
