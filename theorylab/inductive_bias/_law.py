@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from .._lib.checks import check_choice, check_real
 from .._lib.rng import RNGLike, as_generator
 from ._blocks import in_blocks
+from ._contour import CHERNOFF, CONVERGED, CROSSING, ERROR, LOG_PDF, LOG_TAIL, NODES, log_tails
 from ._parameters import TailInfo, cumulants, merge, read_parameters
 from ._quadratic import diagonal_parts
 from ._quantiles import solve_tail
 from ._series import chernoff_tail, log_complement, ruben_lower, saddlepoint_tail
-from ._tails import CHERNOFF, CONVERGED, CROSSING, ERROR, LOG_PDF, LOG_TAIL, NODES, log_tails
 
 _METHODS = ("contour", "saddlepoint", "ruben", "chernoff")
 

@@ -12,7 +12,7 @@ from scipy import special
 
 from .._lib.jit import REASSOC, jit
 from ._blocks import in_blocks
-from ._tails import saddles
+from ._saddle import saddles
 
 _MAX_TERMS = 4000
 
