@@ -200,11 +200,14 @@ def _integrate(
         previous, value = value, total * h
         if level > 0:
             # Halving squares the error at best, but less where a law has several scales: change^(5/4) is
-            # cautious. After an agreement by chance the change before it was large.
+            # cautious. After an agreement by chance the change before it was large; by chance the first
+            # change is small too often for a loose goal.
             before, change = change, abs(value - previous) / abs(value) if value != 0.0 else math.inf
             error = change * math.sqrt(math.sqrt(change)) if change < 1e-6 else change
             if level > 1:
-                error = max(error, before**3)
+                error = max(error, before**3 if goal < 1e-9 else before * before)
+            elif change > 1e-10:
+                error = max(error, 2.0 * goal)
             if error <= goal:
                 converged = value > 0.0
                 break
