@@ -37,19 +37,21 @@ def layerwise(X, y, Z, p_test):
 
 
 def kernel_error(X, y, Z, t):
-    """Best over three penalties of ridge with a rotation-invariant kernel of degree four."""
+    """Ridge with a rotation-invariant kernel of degree four; a fifth of the data chooses the penalty."""
     d = X.shape[1]
 
     def kernel(A, B):
         s = A @ B.T / d
         return 1 + s * (1 + s * (1 + s * (1 + s)))
 
-    gram, cross = kernel(X, X), kernel(Z, X)
-    best = np.inf
-    for lam in (1e-3, 1e-2, 1e-1):
-        factor = cho_factor(gram + lam * np.eye(len(X)), check_finite=False)
-        best = min(best, np.mean((cross @ cho_solve(factor, y) - t) ** 2))
-    return best / np.var(t)
+    def squared_error(gram, cross, labels, targets, lam):
+        factor = cho_factor(gram + lam * np.eye(len(gram)), check_finite=False)
+        return np.mean((cross @ cho_solve(factor, labels) - targets) ** 2)
+
+    gram, held = kernel(X, X), len(X) // 5
+    rest, cross = gram[held:, held:], gram[:held, held:]
+    tried = {lam: squared_error(rest, cross, y[held:], y[:held], lam) for lam in (1e-3, 1e-2, 1e-1)}
+    return squared_error(gram, kernel(Z, X), y, t, min(tried, key=tried.get)) / np.var(t)
 
 
 def errors(d, rng, linear=1.0, per_square=8, n_test=2000, compare=True):
@@ -76,7 +78,6 @@ beats = Claim(
     criterion=AtLeast(0.0),
     quick=grid(d=[20], replicates=5),
     full=grid(d=[20, 30, 40], replicates=10),
-    level=1e-2,
 )
 
 
@@ -142,7 +143,6 @@ blind = Claim(
     criterion=AtMost(0.3),
     quick=grid(d=[16], replicates=6),
     full=grid(d=[16, 20], replicates=30),
-    level=1e-2,
 )
 
 

@@ -71,7 +71,6 @@ classes = Claim(
     quick=grid(replicates=6, joint=dict(model=OTHERS)),
     full=grid(replicates=20, joint=dict(model=OTHERS)),
     headline=True,
-    level=1e-2,
 )
 
 

@@ -92,7 +92,6 @@ claim = Claim(
     criterion=Within(abs=0.05),
     quick=grid(replicates=14, joint=dict(randomised=["simple block", "all others"])),
     full=grid(replicates=10, joint=dict(randomised=["simple block", "all others"])),
-    level=1e-2,
 )
 
 
@@ -137,7 +136,6 @@ slabs_only = Claim(
     criterion=Within(abs=0.2),
     quick=grid(replicates=4, joint=dict(randomised=["simple block", "all others"])),
     full=grid(replicates=10, joint=dict(randomised=["simple block", "all others"])),
-    level=1e-2,
 )
 slabs_only.predict(reliance)
 

@@ -145,7 +145,6 @@ splitting = Claim(
     criterion=Within(rel=0.05, target=1.0),
     quick=grid(spectrum=["steep"], replicates=6, joint=dict(ratio=[0.5, 0.1])),
     full=grid(spectrum=["steep", "slow"], replicates=30, joint=dict(ratio=[0.5, 0.1])),
-    level=1e-2,
 )
 
 
