@@ -141,7 +141,7 @@ def reinforcement_difficulty(
     Notes
     -----
     ``(2 (2 pi / delta)^(2T) pi^T / Gamma(T + 1) - n) [log2(4 pi^2 / sqrt 3) + log2(T)/2 - log2 delta
-    - log2(n)/(2T) - log2 eps]``, the special case of the earlier paper: angles and velocities lie on 2 T circles.
+    - log2(n)/(2T) - log2 eps]``, the special case of the earlier paper, whose inputs lie on 2 T circles.
 
     References
     ----------
