@@ -108,7 +108,7 @@ own = Claim(
     ),
     source=("IJCAI 2024, sampled hypothesis spaces; gamma fits; 1.3 is midway between no effect and 1.7"),
     criterion=Better(by=1.3, larger=True),
-    quick=grid(replicates=20),
+    quick=grid(replicates=16),
     full=grid(replicates=60),
 )
 
@@ -130,7 +130,7 @@ def width_64_itself(rng):
     return in_their_own_space(rng, 64)
 
 
-@own.control("width 16 against width 16")
+@own.control("width 16 against width 16", grid=grid(replicates=60))
 def width_16_itself(rng):
     return in_their_own_space(rng, 16)
 

@@ -37,7 +37,7 @@ def layerwise(X, y, Z, p_test):
 
 
 def kernel_error(X, y, Z, t):
-    """Ridge with a rotation-invariant kernel of degree four; three quarters of the data choose the penalty."""
+    """Ridge with a rotation-invariant kernel of degree four; held-out data choose the penalty."""
     d = X.shape[1]
 
     def kernel(A, B):

@@ -313,6 +313,26 @@ def _log_tail(
 
 
 @jit
+def _log_edge(log_x: Any, w: Any, k: Any, b: Any, density: Any) -> Any:
+    """Return the leading term of a log-tail (or density) of a definite form next to the end of its support.
+
+    P ~ (x/2)^(m/2) / Gamma(m/2 + 1) prod |w_i|^(-k_i/2) exp(-sum B_i / (2 w_i)), m = sum k_i, where x is
+    so small that the next term is below rounding; NaN where it is not.
+    """
+    half_dof = 0.0
+    total = 0.0
+    correction = 0.0
+    for i in range(w.size):
+        half_dof += 0.5 * k[i]
+        total -= 0.5 * k[i] * math.log(abs(w[i])) + 0.5 * b[i] / w[i]
+        correction += 0.5 * k[i] / abs(w[i]) + 0.5 * b[i] / w[i] / abs(w[i])
+    if not log_x + math.log(correction) < -40.0:
+        return math.nan
+    total += half_dof * (log_x - math.log(2.0)) - math.lgamma(half_dof + 1.0)
+    return total + math.log(half_dof) - log_x if density else total
+
+
+@jit
 def log_tails(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any, tol: Any, density: Any) -> Any:
     """Evaluate log tails (or log densities) at each x.
 
@@ -340,8 +360,26 @@ def log_tails(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any, tol: Any, 
     work = np.empty((7, _LANES))
     out = np.empty((3, _LANES))
     rows = np.zeros((x.size, N_COLUMNS))
+    definite = sigma == 0.0
+    for i in range(w.size):
+        definite = definite and w[i] * w[0] > 0.0
     for p in range(x.size):
         sign = 1.0 if upper[p] else -1.0
+        # Next to a finite end of the support the saddlepoint would leave the range of numbers.
+        if definite and sign * w[0] < 0.0:
+            log_x = math.log(abs(x[p])) - math.log(scale)
+            edge = _log_edge(log_x, ws, k, bs, density) if log_x < -600.0 else math.nan
+            if not math.isnan(edge):
+                row = rows[p]
+                row[LOG_PDF if density else LOG_TAIL] = edge - (math.log(scale) if density else 0.0)
+                row[ERROR] = 4.0 * EPS * (abs(edge) + abs(log_x) * k.sum())
+                row[CONVERGED] = 1.0
+                row[CROSSING] = -0.5 * k.sum() / x[p]
+                # Chernoff's bound at t = -m / (2 x), from the same leading terms; Stirling's error apart.
+                half = 0.5 * k.sum()
+                gap = math.lgamma(half + 1.0) + half - half * math.log(half)
+                row[CHERNOFF] = min(edge + gap, 0.0)
+                continue
         _log_tail(ws, k, bs, sigma / scale, x[p] / scale, sign, tol, density, rows[p], work, out)
         rows[p, CROSSING] /= scale
         rows[p, LOG_PDF] -= math.log(scale)
