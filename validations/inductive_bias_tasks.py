@@ -46,7 +46,7 @@ few_shot = Claim(
         "inputs, eps = 0.03"
     ),
     criterion=Better(by=1.3, larger=True),
-    quick=grid(replicates=8),
+    quick=grid(replicates=16),
     full=grid(replicates=40),
 )
 
