@@ -93,7 +93,7 @@ def informative_link(d, rng):
 
 
 @beats.control(
-    "g(z) = z^2 - 1, whose mean slope is zero: the first stage sees nothing", grid=grid(d=[16], replicates=5)
+    "g(z) = z^2 - 1, whose mean slope is zero: the first stage sees nothing", grid=grid(d=[16], replicates=12)
 )
 def flat_link(d, rng):
     return advantage(d, rng, 0.0)

@@ -44,6 +44,15 @@ def test_loose_tolerances_tell_their_error():
                     assert error <= max(tol, 1e-12 * max(1.0, abs(float(exact))))
 
 
+@pytest.mark.parametrize(("weights", "x"), [([0.719, -2.39], 20.898), ([2.151, -1.04], 75.065)])
+def test_steps_that_agree_by_chance(weights, x):
+    """Here the first two steps agree to 1e-4 and 3e-5 and are both off by 8e-4."""
+    with mp.workdps(40):
+        exact = mp.log(exponentials(x, weights))
+        value, info = GeneralizedChi2(weights, 2).logsf(x, tol=1e-3, return_info=True)
+        assert float(abs(mp.mpf(float(value)) - exact)) <= 2 * float(info.numerical_error)
+
+
 def one_point(mean, variance, y, eps):
     """-log P((f - y)^2 <= eps) for one Gaussian f: a difference of two normal probabilities."""
     root, s = mp.sqrt(eps), mp.sqrt(variance)
