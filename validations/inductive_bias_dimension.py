@@ -80,7 +80,14 @@ def draw_growth(ax, result):
     twin = ax.twinx()
     twin.plot(DIMENSIONS, np.array(formula) / np.log(10), ":", color="C1")
     twin.set_ylabel("log10 of bits, closed form of 2023 (dotted)", color="C1")
-    ax.set(xscale="log", xlabel="input dimension", ylabel="inductive bias at eps = 0.01, nats")
+    ax.set(
+        xscale="log",
+        xlabel="input dimension",
+        ylabel="inductive bias at eps = 0.01, nats",
+        xticks=[3, 5, 10, 20, 40],
+        xticklabels=["3", "5", "10", "20", "40"],
+    )
+    ax.minorticks_off()
     ax.legend(loc=(0.4, 0.3))
 
 
