@@ -134,7 +134,7 @@ slabs_only = Claim(
     statement="Trained on a five-slab and several seven-slab blocks, a network relies on the five slabs.",
     source="Shah et al., NeurIPS 2020, MS-(5,7); a looser tolerance than theirs at this size",
     criterion=Within(abs=0.2),
-    quick=grid(replicates=4, joint=dict(randomised=["simple block", "all others"])),
+    quick=grid(replicates=8, joint=dict(randomised=["simple block", "all others"])),
     full=grid(replicates=10, joint=dict(randomised=["simple block", "all others"])),
 )
 slabs_only.predict(reliance)
