@@ -103,23 +103,20 @@ def draw_common(ax, result):
 own = Claim(
     id="inductive_bias.width-in-its-own-space",
     statement=(
-        "At a small target the ensemble of width 64 needs over 1.5 times the nats of width 16, each "
+        "At a target of 0.015 the ensemble of width 64 needs over 1.3 times the nats of width 16, each in "
         "its own space."
     ),
-    source=(
-        "IJCAI 2024, sampled hypothesis spaces; gamma fits at 0.35 of the mean error of width 16, one split"
-    ),
-    criterion=Better(by=1.5, larger=True),
-    quick=grid(replicates=20),
-    full=grid(replicates=40),
-    level=1e-2,
+    source=("IJCAI 2024, sampled hypothesis spaces; gamma fits; 1.3 is midway between no effect and 1.7"),
+    criterion=Better(by=1.3, larger=True),
+    quick=grid(replicates=16),
+    full=grid(replicates=60),
 )
 
 
 def in_their_own_space(rng, wide, count=20):
-    data = split(np.random.default_rng(0))
+    data = split(rng)
     narrow_errors, wide_errors = (train_many(data, width, count, rng, steps=200) for width in (16, wide))
-    eps = 0.017
+    eps = 0.015
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         narrow, broad = (
@@ -133,7 +130,7 @@ def width_64_itself(rng):
     return in_their_own_space(rng, 64)
 
 
-@own.control("width 16 against width 16")
+@own.control("width 16 against width 16", grid=grid(replicates=60))
 def width_16_itself(rng):
     return in_their_own_space(rng, 16)
 
@@ -149,7 +146,7 @@ def draw_own(ax, result):
             fit = inductive_bias_from_errors(errors, eps)
             ax.plot(eps, fit.estimate, color=colour, label=label)
             ax.fill_between(eps, *fit.confidence_interval, color=colour, alpha=0.2)
-    ax.axvline(0.017, ls="--", color="k", label="target of the claim")
+    ax.axvline(0.015, ls="--", color="k", label="target of the claim")
     ax.set(
         yscale="log", xlabel="target error", ylabel="inductive bias in its own space, nats", ylim=(0.1, None)
     )

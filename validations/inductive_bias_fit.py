@@ -3,11 +3,11 @@
 import warnings
 
 import numpy as np
-from _inductive_bias import laplace, problem, rbf
+from _inductive_bias import laplace, rbf, wave
 from scipy import special
 
-from theorylab.inductive_bias import gaussian_test_error, inductive_bias_from_errors
-from theorylab.validation import AtLeast, Claim, Samples, Within, grid, main
+from theorylab.inductive_bias import gaussian_test_error, inductive_bias, inductive_bias_from_errors
+from theorylab.validation import AtLeast, AtMost, Claim, Samples, Within, grid, main
 
 SPACES = {
     "RBF d=1": (rbf(0.3), 1),
@@ -22,8 +22,11 @@ CURVE = np.geomspace(3e-3, 0.95, 25)
 def fit_over_exact(space, rng, ratio, flat=False, method="gamma_fit", n_samples=2000):
     """Ratio of the fitted to the exact I at one fraction of the mean error, and both curves."""
     kernel, d = SPACES[space]
-    mean, cov, y = problem(kernel, d, rng)
-    law = gaussian_test_error(mean, np.eye(len(y)), mean) if flat else gaussian_test_error(mean, cov, y)
+    X, Z = rng.uniform(-1, 1, (50, d)), rng.uniform(-1, 1, (100, d))
+    if flat:
+        law = gaussian_test_error(np.zeros(100), np.eye(100), np.zeros(100))
+    else:
+        law = inductive_bias(kernel, X, wave(X), Z, wave(Z), [], alpha=1e-8).distribution
     errors = law.rvs(n_samples, rng)
     eps = law.mean() * np.concatenate([[ratio], CURVE])
     with warnings.catch_warnings():
@@ -51,7 +54,7 @@ def flat_enough(space, rng):
     return fit_over_exact(space, rng, 0.7)
 
 
-@bulk.control("at 0.01 of the mean error, in the tail")
+@bulk.control("at 0.01 of the mean error, not in the bulk", grid=grid(space=["RBF d=10"], replicates=12))
 def in_the_tail(space, rng):
     return fit_over_exact(space, rng, 0.01)
 
@@ -64,6 +67,8 @@ def draw_bulk(ax, result):
             (None, "C0", "at 0.7 of the mean"),
             ("in_the_tail", "0.6", "control: at 0.01"),
         ):
+            if branch is not None and space != "RBF d=10":
+                continue
             part = result.samples(branch, space=space)
             ax.plot(part, np.full(len(part), i), ".", color=colour, label=label if i == 0 else None)
     ax.axvspan(0.9, 1.1, color="k", alpha=0.1, label="within 10 %")
@@ -79,14 +84,10 @@ tail = Claim(
     ),
     source="IJCAI 2024, estimator; exact values from the law of the quadratic form",
     criterion=AtLeast(0.25),
-    quick=grid(space=["RBF d=3", "Matern-1/2 d=3"], replicates=12),
-    full=grid(space=["RBF d=3", "Matern-1/2 d=3"], replicates=100),
+    quick=grid(space=["RBF d=1", "RBF d=3", "RBF d=10", "Matern-1/2 d=3"], replicates=120),
+    full=grid(space=["RBF d=1", "RBF d=3", "RBF d=10", "Matern-1/2 d=3"], replicates=200),
     headline=True,
 )
-
-
-# Drawn beside the judged ones.
-OTHERS = ["RBF d=1", "RBF d=10", "RBF d=30"]
 
 
 def distance(samples):
@@ -96,10 +97,7 @@ def distance(samples):
 
 @tail.measure
 def fitted(space, rng):
-    samples = distance(fit_over_exact(space, rng, 0.01))
-    others = [fit_over_exact(other, rng, 0.01).extras for other in OTHERS]
-    exact, fit = ([o[key] for o in others] for key in ("exact", "fit"))
-    return Samples(samples.values, **samples.extras, others_exact=exact, others_fit=fit)
+    return distance(fit_over_exact(space, rng, 0.01))
 
 
 @tail.control(
@@ -115,8 +113,7 @@ def draw_tail(ax, result):
         (s, result.extras("exact", space=s)[0], result.extras("fit", space=s)[0])
         for s in result.axis("space")
     ]
-    exacts, fits = (result.extras(key, space="RBF d=3")[0] for key in ("others_exact", "others_fit"))
-    for i, (space, exact, fit) in enumerate([*shown, *zip(OTHERS, exacts, fits)]):
+    for i, (space, exact, fit) in enumerate(shown):
         ax.plot(CURVE, exact, color=f"C{i}", label=space)
         ax.plot(CURVE, fit, ":", color=f"C{i}", lw=2)
     exact, fit = (
@@ -131,28 +128,6 @@ def draw_tail(ax, result):
     ax.legend(ncols=2)
 
 
-one_dimension = Claim(
-    id="inductive_bias.fit-in-the-tail-of-two-dofs",
-    statement="The same holds in one dimension, where one or two directions carry nearly all of the error.",
-    source="IJCAI 2024, estimator; exact values from the law of the quadratic form",
-    criterion=AtLeast(0.25),
-    quick=grid(space=["RBF d=1"], replicates=60),
-    full=grid(space=["RBF d=1"], replicates=400),
-    expected="refuted",
-    reason="with one or two directions in play the fit sees nearly all that the tail counts at this depth",
-)
-
-
-@one_dimension.measure
-def fitted_in_one_dimension(space, rng):
-    return distance(fit_over_exact(space, rng, 0.01))
-
-
-@one_dimension.control("flat spectrum, no offsets", grid=grid(space=["RBF d=30"], replicates=12))
-def flat_again(space, rng):
-    return distance(fit_over_exact(space, rng, 0.01, flat=True))
-
-
 DEPTHS = [0.5, 0.01]
 
 spread = Claim(
@@ -165,7 +140,6 @@ spread = Claim(
     criterion=Within(rel=0.15, target=1.0, statistic="rms"),
     quick=grid(shape=[2, 10, 50], replicates=1, joint=dict(ratio=DEPTHS)),
     full=grid(shape=[0.5, 2, 10, 50, 500], replicates=10, joint=dict(ratio=DEPTHS)),
-    level=1e-2,
 )
 
 
@@ -173,7 +147,7 @@ def nats(shape, theta, eps):
     return -np.log(special.gammainc(shape, eps / theta))
 
 
-def standardised(shape, rng, law, repeats=600, n_samples=1000):
+def standardised(shape, rng, law, repeats=1500, n_samples=1000):
     """(I^ - I) over a predicted standard deviation, one column for each depth."""
     columns = []
     for ratio in DEPTHS:
@@ -203,7 +177,7 @@ def delta_method(shape, rng):
     return standardised(shape, rng, "delta")
 
 
-@spread.control("the law SD / I = 1 / sqrt(S)")
+@spread.control("the law SD / I = 1 / sqrt(S)", grid=grid(shape=[50], replicates=1, joint=dict(ratio=DEPTHS)))
 def one_over_root(shape, rng):
     return standardised(shape, rng, "root", repeats=300)
 
@@ -223,6 +197,29 @@ def draw_spread(ax, result):
     ax.axhline(1.0, ls="--", color="k")
     ax.set(xscale="log", xlabel="shape of the gamma law", ylabel="measured / predicted standard deviation")
     ax.legend()
+
+
+small_samples = Claim(
+    id="inductive_bias.sampling-error-of-small-samples",
+    statement="With 100 samples the spread of the fitted I is at most 1.2 times that of the delta method.",
+    source="derived here: terms of order 1 / S that the asymptotic law leaves out",
+    criterion=AtMost(1.2, statistic="rms"),
+    quick=grid(shape=[2, 10, 50], replicates=1, joint=dict(ratio=DEPTHS)),
+    full=grid(shape=[2, 10, 50], replicates=10, joint=dict(ratio=DEPTHS)),
+)
+
+
+@small_samples.measure
+def hundred(shape, rng):
+    values = standardised(shape, rng, "delta", repeats=800, n_samples=100)
+    # The spread is about the mean: the estimate itself is biased by 3 / S.
+    return values - values.mean(axis=0)
+
+
+@small_samples.control("the law SD / I = 1 / sqrt(S)", grid=grid(shape=[50], joint=dict(ratio=DEPTHS)))
+def one_over_root_of_hundred(shape, rng):
+    values = standardised(shape, rng, "root", repeats=600, n_samples=100)
+    return values - values.mean(axis=0)
 
 
 if __name__ == "__main__":

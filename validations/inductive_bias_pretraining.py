@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from theorylab.validation import AtLeast, Claim, Samples, Within, grid, main
+from theorylab.validation import AtLeast, Better, Claim, Samples, Within, grid, main
 
 D, R, NOISE = 50, 3, 0.5
 LABELLED = [100, 400, 1600]
@@ -28,6 +28,13 @@ class FactorModel:
         z = rng.standard_normal((n, R))
         return z, z @ self.loadings.T + rng.standard_normal((n, D))
 
+    def gram(self, m, rng):
+        """x'x of m unlabelled inputs, by Bartlett's decomposition of its Wishart law."""
+        factor = np.tril(rng.standard_normal((D, D)), -1)
+        factor[np.diag_indices(D)] = np.sqrt(rng.chisquare(m - np.arange(D)))
+        root = np.linalg.cholesky(self.cov) @ factor
+        return root @ root.T
+
     def labelled(self, n, rng):
         z, x = self.inputs(n, rng)
         signal = x @ self.coefficients if self.beta is None else z @ self.beta
@@ -38,17 +45,20 @@ class FactorModel:
         return float(gap @ self.cov @ gap)
 
 
+def least_squares_fit(x, y):
+    return np.linalg.solve(x.T @ x, x.T @ y)
+
+
 def supervised(model, n, rng):
     x, y = model.labelled(n, rng)
-    return model.excess(np.linalg.lstsq(x, y, rcond=None)[0])
+    return model.excess(least_squares_fit(x, y))
 
 
 def pretrained(model, n, m, rng):
     """Regress on the leading eigenvectors of m unlabelled inputs."""
-    _, unlabelled = model.inputs(m, rng)
-    basis = np.linalg.eigh(unlabelled.T @ unlabelled)[1][:, -R:]
+    basis = np.linalg.eigh(model.gram(m, rng))[1][:, -R:]
     x, y = model.labelled(n, rng)
-    return model.excess(basis @ np.linalg.lstsq(x @ basis, y, rcond=None)[0])
+    return model.excess(basis @ least_squares_fit(x @ basis, y))
 
 
 def repeat(function, repeats=150):
@@ -59,8 +69,8 @@ least_squares = Claim(
     id="inductive_bias.supervised-risk",
     statement="Least squares alone has the excess risk tau^2 d / (n - d - 1).",
     source="exact for normal inputs; the supervised rate of Ge et al., ICLR 2024",
-    criterion=Within(rel=0.12),
-    quick=grid(n=LABELLED, replicates=2),
+    criterion=Within(rel=0.05),
+    quick=grid(n=LABELLED, replicates=6),
     full=grid(n=LABELLED, replicates=10),
 )
 
@@ -82,13 +92,13 @@ def factors_only(n, rng):
 
 pretraining = Claim(
     id="inductive_bias.pretraining-risk",
-    statement="With 30000 unlabelled inputs the excess risk is tau^2 r / (n - r - 1), over ten times less.",
+    statement="With 10000 unlabelled inputs the excess risk is tau^2 r / (n - r - 1), to 10 %.",
     source=(
         "Ge et al., ICLR 2024: sqrt(C_Phi / m) + sqrt(C_Psi / n); the limit of m is exact for the "
         "factor model"
     ),
-    criterion=Within(rel=0.25),
-    quick=grid(n=[100, 400], replicates=2),
+    criterion=Within(rel=0.1),
+    quick=grid(n=[100, 400], replicates=8),
     full=grid(n=[100, 400], replicates=10),
 )
 
@@ -98,27 +108,28 @@ def oracle(n):
     return FactorModel(np.random.default_rng(0)).residual * R / (n - R - 1)
 
 
-def with_unlabelled(n, rng, informative=True, repeats=400):
-    """Pretraining does not see the labels, so one basis serves several labelled samples."""
+def with_unlabelled(n, rng, informative=True, bases=50):
+    """Mean excess over 20 labelled samples for each basis: pretraining does not see the labels."""
     values = []
-    for _ in range(repeats // 20):
+    for _ in range(bases):
         model = FactorModel(rng, informative)
-        _, unlabelled = model.inputs(30000, rng)
-        basis = np.linalg.eigh(unlabelled.T @ unlabelled)[1][:, -R:]
+        basis = np.linalg.eigh(model.gram(10000, rng))[1][:, -R:]
+        excess = []
         for _ in range(20):
             x, y = model.labelled(n, rng)
-            values.append(model.excess(basis @ np.linalg.lstsq(x @ basis, y, rcond=None)[0]))
+            excess.append(model.excess(basis @ least_squares_fit(x @ basis, y)))
+        values.append(np.mean(excess))
     return np.array(values)
 
 
 @pretraining.measure
-def thirty_thousand(n, rng):
+def ten_thousand(n, rng):
     return with_unlabelled(n, rng)
 
 
 @pretraining.control("labels that depend on a direction orthogonal to the factors")
 def uninformative(n, rng):
-    return with_unlabelled(n, rng, informative=False, repeats=40)
+    return with_unlabelled(n, rng, informative=False, bases=4)
 
 
 @pretraining.figure
@@ -127,12 +138,41 @@ def draw(ax, result):
     tau = FactorModel(np.random.default_rng(0)).residual
     ax.plot(n, tau * D / (n - D - 1), ":", color="k", label="all 50 coordinates, exact")
     ax.plot(n, tau * R / (n - R - 1), "--", color="k", label="3 factors, exact")
-    result.errorbar(ax, label="pretrained on 30000")
+    result.errorbar(ax, label="pretrained on 10000")
     result.errorbar(
         ax, branch="uninformative", color="0.6", label="control: labels orthogonal to the factors"
     )
     ax.set(xscale="log", yscale="log", xlabel="labelled samples", ylabel="excess risk")
     ax.legend()
+
+
+gain = Claim(
+    id="inductive_bias.pretraining-gain",
+    statement="Least squares alone has over ten times the excess risk of the pretrained regression.",
+    source="Ge et al., ICLR 2024; for the factor model the ratio is 32 at n = 100 and 19 at n = 400",
+    criterion=Better(by=10.0),
+    quick=grid(n=[100, 400], replicates=16),
+    full=grid(n=[100, 400], replicates=60),
+)
+
+
+def both_risks(n, rng, informative):
+    model = FactorModel(rng, informative)
+    ours, theirs = (
+        np.mean(repeat(risk, 6))
+        for risk in (lambda: pretrained(model, n, 10000, rng), lambda: supervised(model, n, rng))
+    )
+    return [[ours, theirs]]
+
+
+@gain.measure
+def with_informative_factors(n, rng):
+    return both_risks(n, rng, True)
+
+
+@gain.control("labels orthogonal to the factors", grid=grid(n=[400], replicates=4))
+def with_orthogonal_labels(n, rng):
+    return both_risks(n, rng, False)
 
 
 unlabelled = Claim(
@@ -142,7 +182,6 @@ unlabelled = Claim(
     criterion=AtLeast(3.0),
     quick=grid(replicates=6),
     full=grid(replicates=30),
-    level=1e-2,
 )
 
 

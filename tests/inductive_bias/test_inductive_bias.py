@@ -16,11 +16,13 @@ from sklearn.preprocessing import StandardScaler
 from theorylab.inductive_bias import (
     ExtrapolationWarning,
     GeneralizedChi2,
+    NystroemFeatures,
     UnattainableErrorWarning,
     gaussian_test_error,
     generalization_difficulty,
     inductive_bias,
     inductive_bias_from_errors,
+    reinforcement_difficulty,
     splitting_log_probability,
 )
 
@@ -524,13 +526,78 @@ def test_other_losses_split(task):
     assert float(result.estimate) == pytest.approx(float(plain.estimate), abs=0.25)
 
 
-def test_bootstrap_of_the_test_points(task):
+def test_interval_over_test_points_covers():
+    """Of 60 intervals of 95 %, fewer than 47 cover with probability 1e-4 if the coverage is 0.91."""
+    train = np.random.default_rng(0)
+    X = train.standard_normal((30, 3))
+
+    def task(rng, n=30):
+        Z = rng.standard_normal((n, 3))
+        return X, np.sin(X.sum(1)), Z, np.sin(Z.sum(1))
+
+    eps = 0.3 * inductive_bias(rbf, *task(train, 100), [], alpha=1e-4).mean_error
+    rng = np.random.default_rng(1)
+    population = [float(inductive_bias(rbf, *task(rng), eps, alpha=1e-4).estimate) for _ in range(150)]
+    target, spread = np.median(population), np.std(np.log(population))
+    hits, widths = 0, []
+    for _ in range(60):
+        result = inductive_bias(rbf, *task(rng), eps, alpha=1e-4, bootstrap_test_points=12, random_state=rng)
+        low, high = result.confidence_interval
+        assert low < result.estimate < high
+        hits += low <= target <= high
+        widths.append(np.log(high / low))
+    assert hits >= 47
+    # Not by being wide: half of it is 2.2 standard deviations, one for the quantile of 11 dofs.
+    assert np.median(widths) < 2 * 2.2 * 1.4 * spread
+
+
+def test_interval_over_test_points_at_the_ends(task):
     X, Y, Z, T = task
-    plain = inductive_bias(rbf, X, Y, Z, T, 3.0, alpha=1e-4)
-    result = inductive_bias(rbf, X, Y, Z, T, 3.0, alpha=1e-4, bootstrap_test_points=15, random_state=0)
-    low, high = result.confidence_interval
-    assert low < high
-    assert result.estimate == plain.estimate
+    run = dict(alpha=1e-4, bootstrap_test_points=50, random_state=0)
+    plain = inductive_bias(rbf, X, Y, Z, T, [3.0, 50.0], alpha=1e-4)
+    # More groups than points leave out one point each: nothing is random any more.
+    result = inductive_bias(rbf, X, Y, Z, T, [3.0, 50.0], **run)
+    again = inductive_bias(rbf, X, Y, Z, T, [3.0, 50.0], **{**run, "random_state": 1})
+    np.testing.assert_array_equal(result.estimate, plain.estimate)
+    np.testing.assert_allclose(result.confidence_interval, again.confidence_interval, rtol=1e-12)
+    with pytest.warns(UnattainableErrorWarning):
+        never = inductive_bias(rbf, X, Y, Z, T, 0.0, **run)
+    assert np.ravel(never.confidence_interval).tolist() == [np.inf, np.inf]
+    with pytest.raises(ValueError, match="at least two test points"):
+        inductive_bias(rbf, X, Y, Z[:1], T[:1], 3.0, **run)
+    with pytest.raises(ValueError, match="bootstrap_test_points needs method='exact'"):
+        inductive_bias(rbf, X, Y, Z, T, 3.0, method="gamma_fit", bootstrap_test_points=5)
+    with pytest.raises(ValueError, match="bootstrap_test_points must lie in"):
+        inductive_bias(rbf, X, Y, Z, T, 3.0, bootstrap_test_points=1)
+
+
+def test_landmarks_at_all_points_give_the_kernel_itself(task):
+    X, Y, Z, T = task
+    eps = [0.5, 3.0]
+    phi = NystroemFeatures(rbf, np.vstack([X, Z]))
+    by_kernel = inductive_bias(rbf, X, Y, Z, T, eps, alpha=1e-3)
+    by_features = inductive_bias(phi, X, Y, Z, T, eps, alpha=1e-3)
+    np.testing.assert_allclose(by_features.estimate, by_kernel.estimate, rtol=1e-6)
+    assert phi.n_features <= 45
+    few = NystroemFeatures(rbf, X[:4])
+    A, B = few(Z[:3]), few(X[:5])
+    plain = rbf(Z[:3], X[:4]) @ np.linalg.solve(rbf(X[:4], X[:4]), rbf(X[:4], X[:5]))
+    np.testing.assert_allclose(A @ B.T, plain, atol=1e-12)
+    # A repeated landmark adds nothing.
+    assert NystroemFeatures(rbf, np.vstack([X[:4], X[:1]])).n_features == 4
+
+
+def test_landmarks_refuse():
+    with pytest.raises(ValueError, match="landmarks is empty"):
+        NystroemFeatures(rbf, np.zeros((0, 2)))
+    with pytest.raises(ValueError, match="landmarks contains nan"):
+        NystroemFeatures(rbf, [[np.nan]])
+    with pytest.raises(ValueError, match=r"k\(Z, landmarks\) of shape \(2, 1\), expected \(2, 2\)"):
+        NystroemFeatures(lambda A, B: np.ones((len(A), 1)), np.zeros((2, 1)))
+    with pytest.raises(ValueError, match="no positive eigenvalue"):
+        NystroemFeatures(lambda A, B: np.zeros((len(A), len(B))), np.zeros((2, 1)))
+    with pytest.raises(ValueError, match="rank_tol must lie in"):
+        NystroemFeatures(rbf, np.zeros((2, 1)), rank_tol=0.0)
 
 
 def test_splitting_refuses():
@@ -575,3 +642,18 @@ def test_generalization_difficulty_against_plain_formula():
     bits = (2 * E - n) * (-np.log2(eps) + np.log2(K / R) + log_w / np.log(2))
     found = generalization_difficulty(n_samples=n, error=eps, intrinsic_dim=m, radius=R, resolution=delta)
     assert found.bits == pytest.approx(bits, rel=1e-12)
+
+
+def test_reinforcement_difficulty_against_plain_formula():
+    T, delta, n, eps = 3.0, 0.1, 10.0**4, 0.05
+    count = 2 * (2 * np.pi / delta) ** (2 * T) * np.pi**T / special.gamma(T + 1) - n
+    bits = np.log2(4 * np.pi**2 / np.sqrt(3)) + 0.5 * np.log2(T) - np.log2(delta)
+    bits += -np.log2(n) / (2 * T) - np.log2(eps)
+    found = reinforcement_difficulty(n_samples=n, error=eps, n_observations=T, resolution=delta)
+    assert found.bits == pytest.approx(count * bits, rel=1e-12)
+    assert found.log_bits == pytest.approx(np.log(count * bits), rel=1e-14)
+    far = reinforcement_difficulty(n_samples=n, error=eps, n_observations=1000, resolution=1e-6)
+    assert far.bits == np.inf
+    assert np.isfinite(far.log_bits)
+    with pytest.raises(ValueError, match="n_observations must lie in"):
+        reinforcement_difficulty(n_samples=n, error=eps, n_observations=0, resolution=delta)

@@ -456,9 +456,10 @@ def test_upper_tails_beyond_the_range_of_probabilities():
 
 
 def test_unconverged_contours_warn_and_return_the_best_value():
-    law = GeneralizedChi2([1.0], 5)
+    law = GeneralizedChi2([1.0, 1e-300], 5)
     with pytest.warns(integrate.IntegrationWarning, match="did not converge"):
-        value, info = law.logcdf(5e-324, return_info=True)  # the saddlepoint is beyond the largest number
+        # The saddlepoint is beyond the largest number, and the end of the support too near for its expansion.
+        value, info = law.logcdf(1e-314, return_info=True)
     assert not info.converged
     assert np.isfinite(value)
     assert info.numerical_error == np.inf

@@ -24,10 +24,11 @@ Difficulty, ICML 2023.
 
 from ._batch import generalized_chi2_logcdf
 from ._bias import inductive_bias
-from ._difficulty import GeneralizationDifficulty, generalization_difficulty
+from ._difficulty import GeneralizationDifficulty, generalization_difficulty, reinforcement_difficulty
 from ._from_errors import inductive_bias_from_errors
 from ._gaussian import gaussian_test_error
 from ._law import GeneralizedChi2
+from ._nystroem import NystroemFeatures
 from ._parameters import TailInfo
 from ._result import ExtrapolationWarning, InductiveBiasResult, UnattainableErrorWarning
 from ._splitting import SplittingResult, splitting_log_probability
@@ -37,6 +38,7 @@ __all__ = [
     "GeneralizationDifficulty",
     "GeneralizedChi2",
     "InductiveBiasResult",
+    "NystroemFeatures",
     "SplittingResult",
     "TailInfo",
     "UnattainableErrorWarning",
@@ -45,5 +47,6 @@ __all__ = [
     "generalized_chi2_logcdf",
     "inductive_bias",
     "inductive_bias_from_errors",
+    "reinforcement_difficulty",
     "splitting_log_probability",
 ]

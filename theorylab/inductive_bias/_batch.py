@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._lib.checks import as_float_array
 from ._blocks import in_blocks
-from ._tails import logcdf_batch, logcdf_shared
+from ._logcdf import logcdf_batch, logcdf_shared
 
 
 def generalized_chi2_logcdf(

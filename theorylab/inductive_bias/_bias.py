@@ -12,18 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._lib.checks import as_float_array, check_choice, check_int, check_real
 from .._lib.rng import RNGLike, as_generator
-from ._from_errors import METHODS, from_errors
-from ._gaussian import (
+from ._conditioning import (
     Predictive,
-    Spectrum,
-    as_columns,
-    check_rank_tol,
     condition_on_features,
     condition_on_kernel,
     condition_regressor,
 )
+from ._exact import exact_bias, resampled_interval
+from ._from_errors import METHODS, from_errors
+from ._gaussian import as_columns, check_rank_tol
 from ._hypotheses import kind_of, sample_predictions
-from ._result import InductiveBiasResult, Notes, UnattainableErrorWarning, check_confidence, check_eps
+from ._result import InductiveBiasResult, Notes, check_confidence, check_eps
 from ._splitting import splitting_log_probability
 
 _GAUSSIAN = ("kernel", "features", "regressor")
@@ -84,9 +83,9 @@ def inductive_bias(
     confidence : float
     random_state : None, int or Generator
     bootstrap_test_points : int, optional
-        For the exact method: resample the test points so many times; the interval is then over them.
-        Points drawn twice add no direction, so it lies low and may exclude the estimate: it shows
-        how much hangs on single points and does not cover at `confidence`.
+        For the exact method: make the interval one for the typical (median) I over test sets of this size,
+        by a jackknife of log I that leaves out so many random groups of test points in turn, each at the cost
+        of a decomposition; 50 is a good number. Default: the interval is the numerical error alone.
 
     Returns
     -------
@@ -121,6 +120,15 @@ def inductive_bias(
     `I` depends on the finite test set: it grows with N where hypotheses have many directions. At
     one hypothesis space it decreases in eps, so it ranks model classes as their errors do; what it adds
     is a scale.
+
+    `numerical_error` of the exact method adds the quadrature, the rounding of the kernel and the linear
+    algebra (to first order, with the norms of the actual matrices), and that of the irreducible error; it
+    is inf where a direction that matters may be rounding. The interval over test points covers, simulated
+    over six kinds of problems with 30 and 100 test points, in 91 to 98 % of cases at 95 %; lowest where eps
+    is next to the irreducible error or few test points carry the answer. Resampling with repeats would
+    cover in a third, for repeated points add no direction.
+
+    A kernel takes 8 N^2 bytes and 9 N^3 flops: from about 12000 test points on, pass `NystroemFeatures`.
 
     References
     ----------
@@ -176,9 +184,11 @@ def inductive_bias(
     else:
         predictive = condition_regressor(hypotheses, X, y, Z)
     if method == "exact":
-        result = _exact(predictive, t, targets, tolerance, notes)
+        result = exact_bias(predictive, t, targets, tolerance, notes)
         if bootstrap_test_points is not None and targets.size:
-            interval = _bootstrap(predictive, t, targets, tolerance, bootstrap_test_points, confidence, rng)
+            interval = resampled_interval(
+                predictive, t, targets, tolerance, result.estimate, bootstrap_test_points, confidence, rng
+            )
             result = _replace(result, confidence_interval=interval)
         return result
     if method == "splitting":
@@ -247,93 +257,6 @@ def _replace(result: InductiveBiasResult, **fields: Any) -> InductiveBiasResult:
 
 def _with_sizes(result: InductiveBiasResult, t: NDArray[Any]) -> InductiveBiasResult:
     return _replace(result, n_test=t.shape[0], n_outputs=t.shape[1])
-
-
-def _exact(
-    predictive: Predictive, t: NDArray[Any], eps: NDArray[Any], rank_tol: float, notes: Notes
-) -> InductiveBiasResult:
-    """Evaluate the exact law and look at what hinges on the null space."""
-    spectrum = predictive.spectrum(t)
-    law = spectrum.law(rank_tol)
-    log_p, info = law.logcdf(eps, return_info=True)
-    estimate = np.asarray(-log_p + 0.0)
-    error = np.asarray(info.numerical_error)
-    floor = law.support()[0]
-    if np.any(eps <= floor):
-        below = int(np.sum(eps <= floor))
-        notes.warn(
-            f"{below} of {eps.size} targets lie at or below the irreducible error {floor:.6g} (rank "
-            f"{spectrum.rank(rank_tol)} of {t.shape[0]}): no hypothesis reaches them, I = inf",
-            UnattainableErrorWarning,
-            1,
-        )
-    if eps.size and _hinges(spectrum, rank_tol, eps, estimate):
-        notes.warn(
-            f"the answer hinges on rank_tol = {rank_tol:g}: a null space ten times wider or "
-            "narrower changes it by more "
-            "than 1e-6; eigenvalues near rounding matter at this depth",
-            UserWarning,
-            1,
-        )
-    with np.errstate(invalid="ignore"):
-        interval = (np.maximum(estimate - error, 0.0), estimate + error)
-    kept = spectrum.cut(rank_tol)
-    w = np.where(kept, spectrum.values, 0.0)
-    k = spectrum.outputs[:, None]
-    return InductiveBiasResult(
-        estimate=estimate,
-        confidence_interval=interval,
-        numerical_error=error,
-        method="exact",
-        distribution=law,
-        mean_error=law.mean(),
-        irreducible_error=floor,
-        effective_dof=float(np.sum(k * w) ** 2 / np.sum(k * w**2)),
-        rank=spectrum.rank(rank_tol),
-        n_samples=0,
-        lower_bound_nats=np.asarray(-law._chernoff(eps) + 0.0),
-        extrapolation=np.zeros(eps.shape),
-        n_test=t.shape[0],
-        n_outputs=t.shape[1],
-        warnings=tuple(notes.texts),
-    )
-
-
-def _hinges(spectrum: Spectrum, rank_tol: float, eps: NDArray[Any], estimate: NDArray[Any]) -> bool:
-    """Tell whether a null space ten times wider or narrower changes an estimate by more than 1e-6."""
-    kept = spectrum.cut(rank_tol)
-    for factor in (10.0, 0.1):
-        other = spectrum.cut(rank_tol * factor)
-        if np.array_equal(other, kept):
-            continue
-        if not other.any():
-            return True
-        value = -np.asarray(spectrum.law(rank_tol * factor).logcdf(eps))
-        same = (value == estimate) | (np.abs(value - estimate) <= 1e-6 * np.abs(estimate))
-        if not np.all(same):
-            return True
-    return False
-
-
-def _bootstrap(
-    predictive: Predictive,
-    t: NDArray[Any],
-    eps: NDArray[Any],
-    rank_tol: float,
-    repeats: int,
-    confidence: float,
-    rng: np.random.Generator,
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the percentile interval of the exact estimate over resampled test points."""
-    values = []
-    for _ in range(repeats):
-        rows = np.asarray(rng.integers(t.shape[0], size=t.shape[0]))
-        law = predictive.subset(rows).spectrum(t[rows]).law(rank_tol)
-        values.append(-np.asarray(law.logcdf(eps)))
-    # An interpolation between inf and inf would be NaN: take values that occurred.
-    ends = [0.5 - 0.5 * confidence, 0.5 + 0.5 * confidence]
-    low, high = np.quantile(np.stack(values), ends, axis=0, method="inverted_cdf")
-    return np.asarray(low), np.asarray(high)
 
 
 def _split(

@@ -110,7 +110,72 @@ def generalization_difficulty(
         + math.log(k * math.sqrt(d) / r) + log_w
     ) / math.log(2.0)  # fmt: skip
     log_capacity = math.log(2.0 * d * classes) + log_e
-    log_used = math.log(n * d)
+    return _difficulty(log_capacity, math.log(n * d), bracket)
+
+
+def reinforcement_difficulty(
+    *, n_samples: float, error: float, n_observations: float, resolution: float
+) -> GeneralizationDifficulty:
+    r"""Evaluate the difficulty, in bits, of learning to control a cart-pole-like system from observations.
+
+    Parameters
+    ----------
+    n_samples : float
+        Training samples n.
+    error : float
+        Target error eps.
+    n_observations : float
+        Observations T that make up one input.
+    resolution : float
+        Spatial resolution delta.
+
+    Returns
+    -------
+    GeneralizationDifficulty
+
+    Raises
+    ------
+    ValueError
+        For arguments that are not positive.
+
+    Notes
+    -----
+    ``(2 (2 pi / delta)^(2T) pi^T / Gamma(T + 1) - n) [log2(4 pi^2 / sqrt 3) + log2(T)/2 - log2 delta
+    - log2(n)/(2T) - log2 eps]``, the special case of the earlier paper, whose inputs lie on 2 T circles.
+
+    References
+    ----------
+    A. Boopathy et al., Model-agnostic Measure of Generalization Difficulty, ICML 2023.
+
+    Examples
+    --------
+    >>> from theorylab.inductive_bias import reinforcement_difficulty
+    >>> d = reinforcement_difficulty(n_samples=10**4, error=1e-3, n_observations=2, resolution=1e-3)
+    >>> print(f"{d.bits:.6e}")
+    3.325661e+17
+    """
+    n, eps, t, delta = (
+        check_real(value, name, low=0.0, open_low=True)
+        for value, name in (
+            (n_samples, "n_samples"), (error, "error"), (n_observations, "n_observations"),
+            (resolution, "resolution"),
+        )
+    )  # fmt: skip
+    log_capacity = (
+        math.log(2.0)
+        + 2.0 * t * math.log(2.0 * math.pi / delta)
+        + t * math.log(math.pi)
+        - math.lgamma(t + 1.0)
+    )
+    bracket = (
+        math.log(4.0 * math.pi**2 / math.sqrt(3.0)) + 0.5 * math.log(t) - math.log(delta)
+        - math.log(n) / (2.0 * t) - math.log(eps)
+    ) / math.log(2.0)  # fmt: skip
+    return _difficulty(log_capacity, math.log(n), bracket)
+
+
+def _difficulty(log_capacity: float, log_used: float, bracket: float) -> GeneralizationDifficulty:
+    """Return (exp(log_capacity) - exp(log_used)) * bracket."""
     gap = log_used - log_capacity
     if gap < 0.0:
         log_count, sign = log_capacity + math.log1p(-math.exp(gap)), 1.0

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._lib.checks import as_float_array, check_finite, check_real
+from .._lib.checks import as_float_array, check_real
+from ._accuracy import EXACT, Rounding
 from ._law import GeneralizedChi2
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -35,7 +34,7 @@ class Spectrum:
     residual : float, squared length of mean - y_test outside the eigenvectors kept
     outputs : (G,) how many outputs share each row
     noise : eigenvalues below this are rounding, whatever the largest one is
-    root : (N, r) eigenvectors of the first row, to sample predictions
+    error : rounding of covariance and mean before the decomposition
     """
 
     values: NDArray[Any]
@@ -45,6 +44,7 @@ class Spectrum:
     noise: float
     n_test: int
     n_outputs: int
+    error: Rounding = EXACT
 
     def cut(self, rank_tol: float) -> NDArray[np.bool_]:
         """Return which eigenvalues count as positive."""
@@ -76,24 +76,29 @@ class Spectrum:
 
 
 def spectrum_of(
-    mean: NDArray[Any], cov: NDArray[Any], y: NDArray[Any], noise: float = 0.0, slack: float = 0.0
+    mean: NDArray[Any],
+    cov: NDArray[Any],
+    y: NDArray[Any],
+    noise: float = 0.0,
+    slack: float = 0.0,
+    error: Rounding = EXACT,
 ) -> Spectrum:
     """Diagonalise one covariance (N, N), or one for each output (N, N, k)."""
     n, k = mean.shape
     gap = mean - y
     if cov.ndim == 2:
-        values, basis = _eigh(cov, slack)
+        values, basis = eigh(cov, slack)
         squares = np.sum((basis.T @ gap) ** 2, axis=1)
-        return Spectrum(values[None], squares[None], 0.0, np.array([k]), noise, n, k)
+        return Spectrum(values[None], squares[None], 0.0, np.array([k]), noise, n, k, error)
     rows = []
     for c in range(k):
-        values, basis = _eigh(cov[:, :, c], slack)
+        values, basis = eigh(cov[:, :, c], slack)
         rows.append((values, (basis.T @ gap[:, c]) ** 2))
     values, squares = (np.stack(part) for part in zip(*rows))
-    return Spectrum(values, squares, 0.0, np.ones(k), noise, n, k)
+    return Spectrum(values, squares, 0.0, np.ones(k), noise, n, k, error)
 
 
-def _eigh(cov: NDArray[Any], slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
+def eigh(cov: NDArray[Any], slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return eigenvalues, rounding below zero removed, and eigenvectors."""
     values, basis = np.linalg.eigh(0.5 * (cov + cov.T))
     largest = float(values[-1])
@@ -162,178 +167,3 @@ def gaussian_test_error(
 def check_rank_tol(rank_tol: float | None) -> float:
     """Return the multiple of N times the machine epsilon below which eigenvalues are zero."""
     return _DEFAULT_RANK_TOL if rank_tol is None else check_real(rank_tol, "rank_tol", low=0.0, open_low=True)
-
-
-@dataclass(frozen=True)
-class Predictive:
-    """Gaussian law at the test points: mean (N, k), and cov (N, N[, k]) or a root with cov = root root'."""
-
-    mean: NDArray[Any]
-    cov: NDArray[Any] | None
-    root: NDArray[Any] | None = None
-    noise: float = 0.0
-    slack: float = 0.0
-
-    def spectrum(self, y: NDArray[Any]) -> Spectrum:
-        """Diagonalise; from a root by its singular values, which resolve twice the digits."""
-        if self.root is None:
-            assert self.cov is not None
-            return spectrum_of(self.mean, self.cov, y, self.noise, self.slack)
-        n, k = self.mean.shape
-        basis, singular, _ = np.linalg.svd(self.root, full_matrices=False)
-        gap = self.mean - y
-        b = basis.T @ gap
-        outside = gap - basis @ b
-        # A second projection: the rest must not hold what rounding left of the basis.
-        outside -= basis @ (basis.T @ outside)
-        residual = float(np.sum(outside**2)) if singular.size < n else 0.0
-        return Spectrum(
-            singular[None] ** 2, np.sum(b**2, axis=1)[None], residual, np.array([k]), self.noise, n, k
-        )
-
-    def subset(self, rows: NDArray[Any]) -> Predictive:
-        """Return the law at some of the test points, repeats allowed."""
-        cov = None if self.cov is None else self.cov[np.ix_(rows, rows)]
-        return Predictive(
-            self.mean[rows], cov, None if self.root is None else self.root[rows], self.noise, self.slack
-        )
-
-    def sampler(self) -> tuple[int, Callable[[NDArray[Any]], NDArray[Any]]]:
-        """Return the latent dimension and the map from latents (M, dim) to predictions (M, N, k)."""
-        n, k = self.mean.shape
-        if self.root is not None:
-            roots = [self.root] * k
-        else:
-            assert self.cov is not None
-            covs = [self.cov] if self.cov.ndim == 2 else [self.cov[:, :, c] for c in range(k)]
-            roots = []
-            for cov in covs:
-                values, basis = _eigh(cov, self.slack)
-                kept = values > max(n * _EPS * values[-1], self.noise)
-                roots.append(basis[:, kept] * np.sqrt(values[kept]))
-            roots = roots if len(roots) == k else roots * k
-        ends = np.cumsum([0] + [root.shape[1] for root in roots])
-
-        def predictions(z: NDArray[Any]) -> NDArray[Any]:
-            columns = [z[:, ends[c] : ends[c + 1]] @ root.T for c, root in enumerate(roots)]
-            return np.asarray(self.mean + np.stack(columns, axis=2))
-
-        return int(ends[-1]), predictions
-
-
-def condition_on_kernel(
-    kernel: Callable[[NDArray[Any], NDArray[Any]], Any],
-    X: NDArray[Any],
-    y: NDArray[Any],
-    X_test: NDArray[Any],
-    alpha: float,
-    stacklevel: int,
-) -> Predictive:
-    """Condition a zero-mean Gaussian process on the training data, by Cholesky."""
-    from scipy.linalg import solve_triangular
-
-    def evaluate(a: NDArray[Any], b: NDArray[Any], name: str) -> NDArray[Any]:
-        values = as_float_array(kernel(a, b), name, dtype=np.float64)
-        if values.shape != (a.shape[0], b.shape[0]):
-            raise ValueError(
-                f"the kernel returned {name} of shape {values.shape}, expected {(a.shape[0], b.shape[0])}"
-            )
-        return values
-
-    k_train = evaluate(X, X, "k(X_train, X_train)")
-    k_cross = evaluate(X, X_test, "k(X_train, X_test)")
-    k_test = evaluate(X_test, X_test, "k(X_test, X_test)")
-    n = X.shape[0]
-    matrix = 0.5 * (k_train + k_train.T)
-    matrix[np.diag_indices(n)] += alpha
-    try:
-        lower = np.linalg.cholesky(matrix)
-    except np.linalg.LinAlgError:
-        jitter = 1e-10 * float(np.trace(k_train)) / n
-        warnings.warn(
-            f"the kernel matrix of the training points with alpha = {alpha:g} is not positive "
-            "definite; tried again "
-            f"with alpha = {alpha + jitter:.3g}. Pass a larger alpha, or remove repeated training points",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
-        matrix[np.diag_indices(n)] += jitter
-        try:
-            lower = np.linalg.cholesky(matrix)
-        except np.linalg.LinAlgError:
-            raise np.linalg.LinAlgError(
-                f"the kernel matrix of {n} training points is not positive definite, even with alpha = "
-                f"{alpha + jitter:.3g}; pass a larger alpha, or check that the kernel is one"
-            ) from None
-    v = solve_triangular(lower, k_cross, lower=True, check_finite=False)
-    white = solve_triangular(lower, y, lower=True, check_finite=False)
-    # The posterior covariance is a difference: its rounding follows the prior, not the posterior.
-    floor = X_test.shape[0] * _EPS * float(np.max(np.abs(np.diag(k_test)), initial=0.0))
-    # Where a rounding of the kernel moves the posterior most: the weights K^-1 k of a test point, squared.
-    weights = solve_triangular(lower, v, lower=True, trans="T", check_finite=False)
-    slack = 10.0 * floor * (1.0 + float(np.max(np.sum(weights**2, axis=0), initial=0.0)))
-    return Predictive(v.T @ white, k_test - v.T @ v, noise=0.1 * floor, slack=slack)
-
-
-def condition_on_features(
-    phi: Callable[[NDArray[Any]], Any],
-    X: NDArray[Any],
-    y: NDArray[Any],
-    X_test: NDArray[Any],
-    alpha: float,
-) -> Predictive:
-    """Condition f = phi theta, theta ~ N(0, I), on the training data; nothing of size N x N is formed."""
-    width = int(phi.n_features)  # type: ignore[attr-defined]
-
-    def evaluate(Z: NDArray[Any], name: str) -> NDArray[Any]:
-        values = as_float_array(phi(Z), name, dtype=np.float64)
-        if values.shape != (Z.shape[0], width):
-            raise ValueError(
-                f"the feature map returned {name} of shape {values.shape}, expected {(Z.shape[0], width)}"
-            )
-        return values
-
-    train, test = evaluate(X, "phi(X_train)"), evaluate(X_test, "phi(X_test)")
-    u, s, vt = np.linalg.svd(train, full_matrices=False)
-    kept = s > max(train.shape) * _EPS * s.max(initial=0.0)
-    u, s, vt = u[:, kept], s[kept], vt[kept]
-    projected = test @ vt.T
-    mean = projected @ ((s / (s * s + alpha))[:, None] * (u.T @ y))
-    # C^(1/2) = I - V diag(1 - sqrt(alpha / (s^2 + alpha))) V', the projector on the null space for alpha = 0.
-    root = test - (projected * (1.0 - np.sqrt(alpha / (s * s + alpha)))) @ vt
-    if alpha == 0.0:
-        root -= (root @ vt.T) @ vt
-    scale = float(np.max(np.sum(test**2, axis=1), initial=0.0))
-    return Predictive(mean, None, root, noise=(width * _EPS) ** 2 * scale)
-
-
-def condition_regressor(model: Any, X: NDArray[Any], y: NDArray[Any], X_test: NDArray[Any]) -> Predictive:
-    """Fit a clone of a Gaussian-process regressor and take its predictive law without observation noise."""
-    from sklearn.base import clone
-
-    fitted = clone(model).fit(X, y[:, 0] if y.shape[1] == 1 else y)
-    mean, cov = fitted.predict(X_test, return_cov=True)
-    n, k = X_test.shape[0], y.shape[1]
-    mean = np.asarray(mean, dtype=np.float64).reshape(n, k)
-    cov = np.array(cov, dtype=np.float64)
-    check_finite(cov, "the predictive covariance of hypotheses")
-    noise = np.zeros(n)
-    prior = 1.0
-    kernel = getattr(fitted, "kernel_", None)
-    if kernel is not None:
-        # A WhiteKernel enters k(Z) but not k(Z, Z'): the difference of the diagonals is the observation
-        # noise.
-        between = np.diag(kernel(X_test, X_test))
-        noise = kernel.diag(X_test) - between
-        prior = float(np.max(np.abs(between), initial=0.0))
-    scale = np.ravel(np.asarray(getattr(fitted, "_y_train_std", 1.0), dtype=np.float64)) ** 2
-    rows = np.arange(n)
-    if cov.ndim == 3:
-        cov[rows, rows, :] -= noise[:, None] * np.broadcast_to(scale, (k,))
-    else:
-        cov[rows, rows] -= noise * scale[0]
-    if cov.ndim == 3 and np.all(cov == cov[:, :, :1]):
-        cov = np.ascontiguousarray(cov[:, :, 0])
-    return Predictive(
-        mean, cov, noise=0.1 * n * _EPS * prior * float(scale.max()), slack=1e-10 * prior * float(scale.max())
-    )

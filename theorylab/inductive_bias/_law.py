@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from functools import partial
 from typing import Any
 
@@ -13,11 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 from .._lib.checks import check_choice, check_real
 from .._lib.rng import RNGLike, as_generator
 from ._blocks import in_blocks
+from ._contour import CHERNOFF, CONVERGED, CROSSING, ERROR, LOG_PDF, LOG_TAIL, NODES, log_tails
 from ._parameters import TailInfo, cumulants, merge, read_parameters
 from ._quadratic import diagonal_parts
 from ._quantiles import solve_tail
-from ._series import chernoff_tail, log_complement, ruben_lower, saddlepoint_tail
-from ._tails import CHERNOFF, CONVERGED, CROSSING, ERROR, LOG_PDF, LOG_TAIL, NODES, log_tails
+from ._series import (
+    chernoff_tail,
+    log_complement,
+    ruben_lower,
+    saddlepoint_tail,
+    warn_cancelled,
+    warn_unconverged,
+)
 
 _METHODS = ("contour", "saddlepoint", "ruben", "chernoff")
 
@@ -316,7 +322,7 @@ class GeneralizedChi2:
                 nodes[inside], converged[inside] = rows[:, NODES], rows[:, CONVERGED] > 0.0
                 crossing[inside] = rows[:, CROSSING]
                 if not np.all(converged):
-                    self._warn_unconverged(np.max(rows[:, ERROR]))
+                    warn_unconverged(np.max(rows[:, ERROR]))
             elif method == "ruben":
                 w, k, b, sigma = self._parts
                 if sigma > 0.0 or np.any(w < 0.0):
@@ -339,40 +345,13 @@ class GeneralizedChi2:
                 error[inside] = np.where(other & np.isfinite(error[inside]), carried, error[inside])
                 tail = np.where(other, flipped, tail)
                 if method == "ruben" and upper:
-                    self._warn_cancelled(error[inside], tail, tol)
+                    warn_cancelled(error[inside], tail, tol)
             value[inside] = tail
         result = value.reshape(at.shape)[()]
         if not return_info:
             return result
         fields: list[Any] = [error, nodes, converged, crossing, right]
         return result, TailInfo(*(field.reshape(at.shape)[()] for field in fields))
-
-    @staticmethod
-    def _warn_unconverged(error: float) -> None:
-        from scipy.integrate import IntegrationWarning
-
-        warnings.warn(
-            "the contour integral did not converge to tol in 12 halvings; the worst expected "
-            "error of log P is "
-            f"{error:.1e}. Raise tol, or look at return_info=True",
-            IntegrationWarning,
-            stacklevel=4,
-        )
-
-    @staticmethod
-    def _warn_cancelled(error: NDArray[Any], tail: NDArray[Any], tol: float) -> None:
-        """Warn where an upper tail is so small that 1 minus the lower one has lost it."""
-        lost = error > max(tol, 1e-6) * np.maximum(1.0, np.abs(tail))
-        if not lost.any():
-            return
-        from scipy.integrate import IntegrationWarning
-
-        warnings.warn(
-            "Ruben's series gives the upper tail as the rest to 1 only: the expected error of its log "
-            f"reaches {np.max(error[lost]):.1e}. Use method='contour'.",
-            IntegrationWarning,
-            stacklevel=4,
-        )
 
     def _invert(self, q: ArrayLike, upper: bool) -> Any:
         """Solve log tail = log q on the side of the mean where q lies."""

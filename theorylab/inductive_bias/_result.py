@@ -30,9 +30,10 @@ class InductiveBiasResult:
     estimate : ndarray
         Nats, -log P(error <= eps), in the shape of `eps`.
     confidence_interval : tuple of ndarray
-        (low, high). Exact: estimate -+ numerical_error, or over resampled test points.
+        (low, high). Exact: estimate -+ numerical_error, or over test sets (bootstrap_test_points).
     numerical_error : ndarray
-        Absolute error of the exact logarithm; NaN for sampled methods.
+        Absolute error to expect of the exact logarithm, from quadrature, linear algebra and the
+        irreducible error; NaN for sampled methods.
     method : str
     distribution : GeneralizedChi2 or None
         Law of the test error, exact or fitted.

@@ -12,7 +12,7 @@ from scipy import special
 
 from .._lib.jit import REASSOC, jit
 from ._blocks import in_blocks
-from ._tails import saddles
+from ._saddle import saddles
 
 _MAX_TERMS = 4000
 
@@ -144,3 +144,30 @@ def ruben_lower(
             stacklevel=4,
         )
     return values, errors, np.full(z.size, float(c.size))
+
+
+def warn_unconverged(error: float) -> None:
+    """Warn, three calls below the user's, that a quadrature did not reach its tolerance."""
+    from scipy.integrate import IntegrationWarning
+
+    warnings.warn(
+        "the contour integral did not converge to tol in 12 halvings; the worst expected error of log P is "
+        f"{error:.1e}. Raise tol, or look at return_info=True",
+        IntegrationWarning,
+        stacklevel=4,
+    )
+
+
+def warn_cancelled(error: NDArray[Any], tail: NDArray[Any], tol: float) -> None:
+    """Warn where an upper tail is so small that 1 minus the lower one has lost it."""
+    lost = error > max(tol, 1e-6) * np.maximum(1.0, np.abs(tail))
+    if not lost.any():
+        return
+    from scipy.integrate import IntegrationWarning
+
+    warnings.warn(
+        "Ruben's series gives the upper tail as the rest to 1 only: the expected error of its log "
+        f"reaches {np.max(error[lost]):.1e}. Use method='contour'.",
+        IntegrationWarning,
+        stacklevel=4,
+    )

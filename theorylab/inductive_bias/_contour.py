@@ -20,132 +20,14 @@ from typing import Any
 import numpy as np
 
 from .._lib.jit import REASSOC, jit
+from ._saddle import EPS, exponent, near, relative_cumulants, saddle, scale_of
 
 _LANES = 8
 _MAX_HALVINGS = 12
-_EPS = 2.220446049250313e-16
 
 # Columns of a row of diagnostics.
 LOG_TAIL, ERROR, NODES, CONVERGED, CROSSING, CHERNOFF, LOG_PDF = range(7)
 N_COLUMNS = 7
-
-
-@jit(fastmath=REASSOC)
-def _relative_cumulants(w: Any, k: Any, b: Any, sigma: Any, t: Any) -> Any:
-    """Return t K', t^2 K'', t^3 K''' at t."""
-    a1 = a2 = a3 = 0.0
-    for i in range(w.size):
-        v = 2.0 * w[i] * t
-        inverse = 1.0 / (1.0 - v)
-        y = v * inverse
-        beta = b[i] * t * inverse * inverse
-        a1 += 0.5 * k[i] * y + beta
-        a2 += (0.5 * k[i] * y + 2.0 * beta) * y
-        a3 += (k[i] * y + 6.0 * beta) * y * y
-    gauss = (sigma * t) ** 2
-    return a1 + gauss, a2 + gauss, a3
-
-
-@jit
-def _exponent(w: Any, k: Any, b: Any, sigma: Any, t: Any, x: Any) -> Any:
-    """Return K(t) - t x by compensated summation, and the rounding error to expect of it."""
-    total = -t * x
-    size = abs(total)
-    carry = 0.0
-    for i in range(w.size + 1):
-        if i < w.size:
-            v = 2.0 * w[i] * t
-            term = -0.5 * k[i] * math.log1p(-v) + b[i] * t / (1.0 - v)
-        else:
-            term = 0.5 * (sigma * t) ** 2
-        size += abs(term)
-        new = total + term
-        if abs(total) >= abs(term):
-            carry += (total - new) + term
-        else:
-            carry += (term - new) + total
-        total = new
-    return total + carry, _EPS * size
-
-
-@jit
-def _reach(w: Any, sign: Any) -> Any:
-    """Return how far the strip of convergence extends from 0 on one side: 1 / (2 max(sign w)), or inf."""
-    largest = 0.0
-    for i in range(w.size):
-        largest = max(largest, sign * w[i])
-    return 0.5 / largest if largest > 0.0 else math.inf
-
-
-@jit
-def _near(w: Any, k: Any, b: Any, sigma: Any, sign: Any) -> Any:
-    """Return a point so near to the pole at 0 that the contour should not come nearer."""
-    variance = sigma * sigma
-    for i in range(w.size):
-        variance += 2.0 * k[i] * w[i] * w[i] + 4.0 * w[i] * b[i]
-    return sign * min(1.0 / math.sqrt(variance), 0.5 * _reach(w, sign))
-
-
-@jit
-def _saddle(w: Any, k: Any, b: Any, sigma: Any, x: Any, sign: Any, start: Any, tolerance: Any) -> Any:
-    """Solve K'(t) = x for t between `start` and the end of the strip on the side of `sign`.
-
-    Newton in the logarithm of |t| (of |t| / (reach - |t|) where the strip ends),
-    kept inside a bracket. Returns `start` where the solution lies nearer to 0.
-    """
-    reach = _reach(w, sign)
-    bounded = reach < math.inf
-    p = abs(start)
-    a1, a2, _ = _relative_cumulants(w, k, b, sigma, sign * p)
-    if a1 - sign * p * x >= 0.0:
-        return sign * p
-    dof = 0.0
-    for i in range(w.size):
-        dof += k[i]
-    # In the far tails of a definite form, t K'(t) -> -dof/2 and w -> 1/(2 reach) respectively.
-    if bounded:
-        if sign * x > 0.0:
-            p = max(p, reach * (1.0 - min(1.0, 0.5 * dof / (reach * sign * x))))
-        p = min(p, reach * (1.0 - 1e-12))
-    elif sigma == 0.0 and -sign * x > 0.0:
-        p = max(p, 0.5 * dof / (-sign * x))
-    low, high = math.log(abs(start)), math.inf
-    if bounded:
-        low = math.log(abs(start) / (reach - abs(start)))
-    r = math.log(p / (reach - p)) if bounded else math.log(p)
-    for _ in range(100):
-        if bounded:
-            # e^r / (1 + e^r), without overflow.
-            p = reach / (1.0 + math.exp(-r)) if r < 35.0 else reach * (1.0 - math.exp(-r))
-            p = min(p, reach * (1.0 - 4e-16))
-        else:
-            # Beyond, t would overflow: a crossing that is not the saddlepoint is legal too.
-            r = min(r, 690.0)
-            p = math.exp(r)
-        t = sign * p
-        a1, a2, _ = _relative_cumulants(w, k, b, sigma, t)
-        target = t * x
-        if a1 * target > 0.0:
-            step = -math.log(a1 / target) * a1 / a2
-        else:
-            step = -(a1 - target) / a2
-        if a1 < target:
-            low = r
-        else:
-            high = r
-        if bounded:
-            step /= max(1.0 - p / reach, 1e-300)
-        done = abs(step) < tolerance
-        step = min(max(step, -4.0), 8.0)
-        new = r + step
-        if not low <= new <= high:
-            new = 0.5 * (low + high) if high < math.inf else low + 4.0
-        if done or new == r:
-            r = new
-            break
-        r = new
-    p = min(reach / (1.0 + math.exp(-r)), reach * (1.0 - 4e-16)) if bounded else math.exp(min(r, 690.0))
-    return sign * p
 
 
 @jit(fastmath=REASSOC)
@@ -318,11 +200,14 @@ def _integrate(
         previous, value = value, total * h
         if level > 0:
             # Halving squares the error at best, but less where a law has several scales: change^(5/4) is
-            # cautious. After an agreement by chance the change before it was large.
+            # cautious. After an agreement by chance the change before it was large; by chance the first
+            # change is small too often for a loose goal.
             before, change = change, abs(value - previous) / abs(value) if value != 0.0 else math.inf
             error = change * math.sqrt(math.sqrt(change)) if change < 1e-6 else change
             if level > 1:
-                error = max(error, before**3)
+                error = max(error, before**3 if goal < 1e-9 else before * before)
+            elif change > 1e-10:
+                error = max(error, 2.0 * goal)
             if error <= goal:
                 converged = value > 0.0
                 break
@@ -351,9 +236,9 @@ def _log_tail(
 ) -> Any:
     """Write the log of one tail at `x` (the offset already subtracted) and its diagnostics into `row`."""
     n = w.size
-    c = _saddle(w, k, b, sigma, x, sign, _near(w, k, b, sigma, sign), 1e-6)
-    _, a2, a3 = _relative_cumulants(w, k, b, sigma, c)
-    height, rounding = _exponent(w, k, b, sigma, c, x)
+    c = saddle(w, k, b, sigma, x, sign, near(w, k, b, sigma, sign), 1e-6)
+    _, a2, a3 = relative_cumulants(w, k, b, sigma, c)
+    height, rounding = exponent(w, k, b, sigma, c, x)
     y = np.empty(n)
     beta = np.empty(n)
     ymax = 0.0
@@ -369,7 +254,7 @@ def _log_tail(
     cx = c * x
     gauss = (sigma * c) ** 2
     # Rounding in the exponents of the nodes themselves, which no halving can remove.
-    noise = _EPS * (4.0 + 4.0 * (abs(cx) + gauss) / math.sqrt(max(a2, 1.0)))
+    noise = EPS * (4.0 + 4.0 * (abs(cx) + gauss) / math.sqrt(max(a2, 1.0)))
     goal = max(tol, noise)
     column = 2 if density else 0
     most = max(1024.0, min(65536.0, 2e8 / (n + 16.0)))
@@ -428,12 +313,23 @@ def _log_tail(
 
 
 @jit
-def _scale_of(w: Any, sigma: Any) -> Any:
-    """Return the power of two next to the largest weight or sigma; dividing by it is exact."""
-    largest = sigma
+def _log_edge(log_x: Any, w: Any, k: Any, b: Any, density: Any) -> Any:
+    """Return the leading term of a log-tail (or density) of a definite form next to the end of its support.
+
+    P ~ (x/2)^(m/2) / Gamma(m/2 + 1) prod |w_i|^(-k_i/2) exp(-sum B_i / (2 w_i)), m = sum k_i, where x is
+    so small that the next term is below rounding; NaN where it is not.
+    """
+    half_dof = 0.0
+    total = 0.0
+    correction = 0.0
     for i in range(w.size):
-        largest = max(largest, abs(w[i]))
-    return 2.0 ** math.floor(math.log2(largest))
+        half_dof += 0.5 * k[i]
+        total -= 0.5 * k[i] * math.log(abs(w[i])) + 0.5 * b[i] / w[i]
+        correction += 0.5 * k[i] / abs(w[i]) + 0.5 * b[i] / w[i] / abs(w[i])
+    if not log_x + math.log(correction) < -40.0:
+        return math.nan
+    total += half_dof * (log_x - math.log(2.0)) - math.lgamma(half_dof + 1.0)
+    return total + math.log(half_dof) - log_x if density else total
 
 
 @jit
@@ -458,111 +354,33 @@ def log_tails(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any, tol: Any, 
     (P, 7) float64
         Columns LOG_TAIL ... LOG_PDF.
     """
-    scale = _scale_of(w, sigma)
+    scale = scale_of(w, sigma)
     ws = w / scale
     bs = b / scale
     work = np.empty((7, _LANES))
     out = np.empty((3, _LANES))
     rows = np.zeros((x.size, N_COLUMNS))
+    definite = sigma == 0.0
+    for i in range(w.size):
+        definite = definite and w[i] * w[0] > 0.0
     for p in range(x.size):
         sign = 1.0 if upper[p] else -1.0
+        # Next to a finite end of the support the saddlepoint would leave the range of numbers.
+        if definite and sign * w[0] < 0.0:
+            log_x = math.log(abs(x[p])) - math.log(scale)
+            edge = _log_edge(log_x, ws, k, bs, density) if log_x < -600.0 else math.nan
+            if not math.isnan(edge):
+                row = rows[p]
+                row[LOG_PDF if density else LOG_TAIL] = edge - (math.log(scale) if density else 0.0)
+                row[ERROR] = 4.0 * EPS * (abs(edge) + abs(log_x) * k.sum())
+                row[CONVERGED] = 1.0
+                row[CROSSING] = -0.5 * k.sum() / x[p]
+                # Chernoff's bound at t = -m / (2 x), from the same leading terms; Stirling's error apart.
+                half = 0.5 * k.sum()
+                gap = math.lgamma(half + 1.0) + half - half * math.log(half)
+                row[CHERNOFF] = min(edge + gap, 0.0)
+                continue
         _log_tail(ws, k, bs, sigma / scale, x[p] / scale, sign, tol, density, rows[p], work, out)
         rows[p, CROSSING] /= scale
         rows[p, LOG_PDF] -= math.log(scale)
     return rows
-
-
-@jit
-def saddles(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any) -> Any:
-    """Return t, K(t) - t x, t^2 K'' and the rounding of the second at the exact saddlepoint of each x."""
-    scale = _scale_of(w, sigma)
-    ws = w / scale
-    bs = b / scale
-    rows = np.empty((x.size, 4))
-    for p in range(x.size):
-        sign = 1.0 if upper[p] else -1.0
-        xs = x[p] / scale
-        start = 1e-12 * _near(ws, k, bs, sigma / scale, sign)
-        t = _saddle(ws, k, bs, sigma / scale, xs, sign, start, 1e-12)
-        rows[p, 0] = t / scale
-        rows[p, 1], rows[p, 3] = _exponent(ws, k, bs, sigma / scale, t, xs)
-        rows[p, 2] = _relative_cumulants(ws, k, bs, sigma / scale, t)[1]
-    return rows
-
-
-@jit
-def _log_complement(log_p: Any) -> Any:
-    """Return log(1 - exp(log_p))."""
-    if log_p >= 0.0:
-        return -math.inf
-    if log_p > -0.6931471805599453:
-        return math.log(-math.expm1(log_p))
-    return math.log1p(-math.exp(log_p))
-
-
-@jit
-def _spectrum(weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
-    """Return weights, dofs and shifts without null weights, whose shifts join the offset."""
-    count = 0
-    for i in range(weights.size):
-        if weights[i] != 0.0:
-            count += 1
-    w, k, b = np.empty(count), np.empty(count), np.empty(count)
-    q0 = float(offset)
-    j = 0
-    for i in range(weights.size):
-        if weights[i] != 0.0:
-            w[j], k[j], b[j] = weights[i], dofs[i], shifts[i]
-            j += 1
-        else:
-            q0 += shifts[i]
-    return w, k, b, q0
-
-
-@jit
-def logcdf_of_spectrum(x: Any, w: Any, k: Any, b: Any, q0: Any) -> Any:
-    """Return log P(Q <= x) at each x for one spectrum without null weights."""
-    n = x.size
-    values = np.empty(n)
-    if w.size == 0:
-        for p in range(n):
-            values[p] = 0.0 if x[p] >= q0 else -math.inf
-        return values
-    mean = 0.0
-    positive = negative = False
-    for i in range(w.size):
-        mean += w[i] * k[i] + b[i]
-        positive = positive or w[i] > 0.0
-        negative = negative or w[i] < 0.0
-    z = np.empty(1)
-    upper = np.empty(1, dtype=np.bool_)
-    for p in range(n):
-        z[0] = x[p] - q0
-        if math.isnan(z[0]):
-            values[p] = math.nan
-        elif z[0] == -math.inf or (z[0] <= 0.0 and not negative):
-            values[p] = -math.inf
-        elif z[0] == math.inf or (z[0] >= 0.0 and not positive):
-            values[p] = 0.0
-        else:
-            upper[0] = z[0] > mean
-            value = log_tails(z, w, k, b, 0.0, upper, 1e-13, False)[0, LOG_TAIL]
-            values[p] = _log_complement(value) if upper[0] else min(value, 0.0)
-    return values
-
-
-@jit
-def logcdf_batch(x: Any, weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
-    """Return log P(Q_p <= x_p), spectrum p in row p of `weights`, `dofs` and `shifts`."""
-    values = np.empty(x.size)
-    for p in range(x.size):
-        w, k, b, q0 = _spectrum(weights[p], dofs[p], shifts[p], offset[p])
-        values[p] = logcdf_of_spectrum(x[p : p + 1], w, k, b, q0)[0]
-    return values
-
-
-@jit
-def logcdf_shared(x: Any, weights: Any, dofs: Any, shifts: Any, offset: Any) -> Any:
-    """Return log P(Q <= x) at each x for one spectrum."""
-    w, k, b, q0 = _spectrum(weights, dofs, shifts, offset)
-    return logcdf_of_spectrum(x, w, k, b, q0)

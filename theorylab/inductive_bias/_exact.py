@@ -1,0 +1,154 @@
+"""The exact inductive bias of a Gaussian law, its numerical error, and what hangs on single test points."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._accuracy import Sensitivity
+from ._conditioning import Predictive
+from ._gaussian import Spectrum
+from ._parameters import TailInfo
+from ._result import InductiveBiasResult, Notes, UnattainableErrorWarning
+
+
+def exact_bias(
+    predictive: Predictive, t: NDArray[Any], eps: NDArray[Any], rank_tol: float, notes: Notes
+) -> InductiveBiasResult:
+    """Evaluate the exact law and look at what hinges on the null space."""
+    spectrum = predictive.spectrum(t)
+    law = spectrum.law(rank_tol)
+    log_p, info = law.logcdf(eps, return_info=True)
+    estimate = np.asarray(-log_p + 0.0)
+    floor = law.support()[0]
+    sensitivity = Sensitivity.of(spectrum, rank_tol)
+    error = _numerical_error(sensitivity, eps, floor, estimate, info)
+    if np.any(eps <= floor):
+        below = int(np.sum(eps <= floor))
+        notes.warn(
+            f"{below} of {eps.size} targets lie at or below the irreducible error {floor:.6g} (rank "
+            f"{spectrum.rank(rank_tol)} of {t.shape[0]}): no hypothesis reaches them, I = inf",
+            UnattainableErrorWarning,
+            1,
+        )
+    if eps.size and _hinges(spectrum, rank_tol, eps, estimate):
+        notes.warn(
+            f"the answer hinges on rank_tol = {rank_tol:g}: a null space ten times wider or narrower changes "
+            "it by more than 1e-6; eigenvalues near rounding matter at this depth",
+            UserWarning,
+            1,
+        )
+    with np.errstate(invalid="ignore"):
+        low = np.where(np.isinf(error), 0.0, np.maximum(estimate - error, 0.0))
+    at_floor = np.isinf(error) & np.isinf(estimate)
+    if at_floor.any():
+        # The floor itself is known to its error only: I is at least its value a little above.
+        low = np.where(at_floor, -np.asarray(law.logcdf(eps + 2.0 * sensitivity.floor_error())), low)
+    kept = spectrum.cut(rank_tol)
+    w = np.where(kept, spectrum.values, 0.0)
+    k = spectrum.outputs[:, None]
+    return InductiveBiasResult(
+        estimate=estimate,
+        confidence_interval=(np.asarray(low), np.asarray(estimate + error)),
+        numerical_error=error,
+        method="exact",
+        distribution=law,
+        mean_error=law.mean(),
+        irreducible_error=floor,
+        effective_dof=float(np.sum(k * w) ** 2 / np.sum(k * w**2)),
+        rank=spectrum.rank(rank_tol),
+        n_samples=0,
+        lower_bound_nats=np.asarray(-law._chernoff(eps) + 0.0),
+        extrapolation=np.zeros(eps.shape),
+        n_test=t.shape[0],
+        n_outputs=t.shape[1],
+        warnings=tuple(notes.texts),
+    )
+
+
+def _numerical_error(
+    sensitivity: Sensitivity, eps: NDArray[Any], floor: float, estimate: NDArray[Any], info: TailInfo
+) -> NDArray[np.float64]:
+    """Add the rounding of the linear algebra to the error of the quadrature."""
+    flat = eps.reshape(-1)
+    crossing, upper = np.ravel(info.crossing), np.ravel(info.upper)
+    found = np.array(np.ravel(info.numerical_error), dtype=np.float64)
+    for i, (target, nats) in enumerate(zip(flat, np.ravel(estimate))):
+        if target <= floor:
+            found[i] = math.inf if floor - target <= sensitivity.floor_error() and target > 0.0 else 0.0
+        elif math.isfinite(crossing[i]):
+            moved = sensitivity.tail_error(float(crossing[i]), float(target - floor))
+            if upper[i] and nats < 700.0 and math.isfinite(moved):
+                # d log(1 - p) = p / (1 - p) d log p, and p / (1 - p) = exp(I) - 1.
+                moved *= math.expm1(nats)
+            found[i] += moved
+    return found.reshape(eps.shape)
+
+
+def _hinges(spectrum: Spectrum, rank_tol: float, eps: NDArray[Any], estimate: NDArray[Any]) -> bool:
+    """Tell whether a null space ten times wider or narrower changes an estimate by more than 1e-6."""
+    kept = spectrum.cut(rank_tol)
+    for factor in (10.0, 0.1):
+        other = spectrum.cut(rank_tol * factor)
+        if np.array_equal(other, kept):
+            continue
+        if not other.any():
+            return True
+        value = -np.asarray(spectrum.law(rank_tol * factor).logcdf(eps))
+        same = (value == estimate) | (np.abs(value - estimate) <= 1e-6 * np.abs(estimate))
+        if not np.all(same):
+            return True
+    return False
+
+
+def resampled_interval(
+    predictive: Predictive,
+    t: NDArray[Any],
+    eps: NDArray[Any],
+    rank_tol: float,
+    estimate: NDArray[Any],
+    groups: int,
+    confidence: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the jackknife interval of log I: random groups of test points are left out in turn.
+
+    Drawing test points with repeats would be wrong: a repeated point adds no direction, so I comes out low.
+    Points that are left out in turn add as many directions as they should, and by the inequality of
+    Efron and Stein the jackknife variance is not too small on average. In the logarithm a common factor,
+    by which I grows with the number of test points, drops out.
+    """
+    from scipy.special import stdtrit
+
+    n = t.shape[0]
+    if n < 2:
+        raise ValueError("bootstrap_test_points needs at least two test points, got one")
+    groups = min(groups, n)
+    order = rng.permutation(n)
+    values = np.empty((groups, *eps.shape))
+    for j in range(groups):
+        rows = np.sort(np.delete(order, np.s_[j::groups]))
+        values[j] = _nats(predictive.subset(rows).spectrum(t[rows]), rank_tol, eps)
+    finite = np.isfinite(estimate) & np.all(np.isfinite(values), axis=0)
+    logs = np.log(np.maximum(np.where(finite, values, 1.0), 1e-300))
+    spread = np.sqrt((groups - 1.0) / groups * np.sum((logs - logs.mean(axis=0)) ** 2, axis=0))
+    half = np.minimum(float(stdtrit(groups - 1, 0.5 + 0.5 * confidence)) * spread, 700.0)
+    centre = np.where(finite, estimate, 1.0)
+    with np.errstate(over="ignore"):
+        low, high = centre * np.exp(-half), centre * np.exp(half)
+    # Where leaving points out makes I infinite, or finite, its logarithm has no spread to speak of.
+    never = np.isinf(estimate) & np.all(np.isinf(values), axis=0)
+    low = np.where(finite, low, np.where(never, np.inf, 0.0))
+    return np.asarray(low), np.asarray(np.where(finite, high, np.inf))
+
+
+def _nats(spectrum: Spectrum, rank_tol: float, eps: NDArray[Any]) -> NDArray[Any]:
+    """Return I, also where the points left determine the error."""
+    if spectrum.cut(rank_tol).any():
+        return -np.asarray(spectrum.law(rank_tol).logcdf(eps))
+    count = spectrum.n_test * spectrum.n_outputs
+    error = (float(spectrum.squares.sum()) + spectrum.residual) / count
+    return np.where(eps >= error, 0.0, np.inf)
