@@ -22,7 +22,10 @@ def erf_slope(z):
     return 2 / np.sqrt(np.pi) * np.exp(-z * z)
 
 
-def law(x, method, df=2 * ALPHA):
+POINTS = [-0.5, 3.0]
+
+
+def law(x, method):
     """Limit law at the point x of networks trained to interpolation; alpha = beta."""
     P, Z = XT[:, None], np.array([[x]])
     K, T = kernels.nngp_ntk(P, **NET)
@@ -30,31 +33,31 @@ def law(x, method, df=2 * ALPHA):
     if method == "readout":
         T, Tc = K, Kc
     mean, cov = predict_gradient_flow(K, T, Kc, Tc, kernels.nngp(Z, **NET), YT)
-    return stats.t(df=df, loc=mean[0], scale=np.sqrt(cov[0, 0]))
+    return stats.t(df=2 * ALPHA, loc=mean[0], scale=np.sqrt(cov[0, 0]))
 
 
-def trained(method, x, width, rng, n):
-    """Outputs at x after training, one per network; the network is linear in its parameters' change."""
-    out = np.empty(n)
-    points = np.append(XT, x)
+def trained(method, width, rng, n):
+    """Outputs at the two points after training, one row per network, which is linear in its parameters' change."""
+    out = np.empty((n, 2))
+    points = np.append(XT, POINTS)
     for k in range(0, n, 50):
         m = min(50, n - k)
         z = hidden(m, width, points, rng)
         f = special.erf(z)
         s = ALPHA / rng.gamma(ALPHA, size=m)
-        kernel = np.einsum("nwi,nwj->nij", f, f, optimize=True) / width
+        kernel = np.swapaxes(f, 1, 2) @ f / width
         if method == "readout":
             tangent = kernel
-            start = np.linalg.cholesky(kernel + 1e-12 * np.eye(6)) @ rng.standard_normal((m, 6, 1))
+            start = np.linalg.cholesky(kernel + 1e-12 * np.eye(7)) @ rng.standard_normal((m, 7, 1))
         else:
             v = rng.standard_normal((m, width, 1))
             start = np.swapaxes(f, 1, 2) @ v / np.sqrt(width)
             g = v * erf_slope(z)
-            inner = np.einsum("nwi,nwj->nij", g, g, optimize=True) / width
+            inner = np.swapaxes(g, 1, 2) @ g / width
             tangent = kernel + inner * (2.25 * np.outer(points, points) + 0.25)
         start = np.sqrt(s)[:, None] * start[:, :, 0]
         step = np.linalg.solve(tangent[:, :5, :5], (YT - start[:, :5])[..., None])
-        out[k : k + m] = start[:, 5] + (tangent[:, 5:, :5] @ step)[:, 0, 0]
+        out[k : k + m] = start[:, 5:] + (tangent[:, 5:, :5] @ step)[:, :, 0]
     return out
 
 
@@ -64,8 +67,8 @@ def make(name, statement, source, method, width, n, distance):
         statement=statement,
         source=source,
         criterion=FollowsLaw(distance=distance),
-        quick=grid(x=[-0.5], width=[width], replicates=2),
-        full=grid(x=[-0.5, 3.0], width=[8192], replicates=16),
+        quick=grid(width=[width], replicates=2, joint={"x": POINTS}),
+        full=grid(width=[8192], replicates=16, joint={"x": POINTS}),
     )
 
     @claim.predict
@@ -73,36 +76,35 @@ def make(name, statement, source, method, width, n, distance):
         return law(x, method)
 
     @claim.measure
-    def ensemble(x, width, rng):
-        return trained(method, x, width, rng, n)
+    def ensemble(width, rng):
+        return trained(method, width, rng, n)
 
     def gaussian(x, width):
         t = law(x, method)
         return stats.norm(t.mean(), t.std())
 
-    @claim.control("a Gaussian of the same variance has lighter tails", predict=gaussian)
-    def against_gaussian(x, width, rng):
-        return trained(method, x, width, rng, n)
+    @claim.control(
+        "a Gaussian of the same variance has lighter tails",
+        predict=gaussian,
+        grid=grid(width=[256], replicates=2, joint={"x": POINTS}),
+    )
+    def against_gaussian(width, rng):
+        return trained(method, width, rng, n)
 
     @claim.control(
-        "networks of width 16 are far from the limit", grid=grid(x=[3.0], width=[16], replicates=2)
+        "networks of width 16 are far from the limit", grid=grid(width=[16], replicates=2, joint={"x": POINTS})
     )
-    def narrow(x, width, rng):
-        return trained(method, x, width, rng, n)
+    def narrow(width, rng):
+        return trained(method, width, rng, n)
 
     @claim.figure
     def draw(ax, result):
-        sample = result.samples(x=-0.5, width=width)
+        sample = result.samples(x=-0.5, width=result.axis("width")[0])
         t, g = law(-0.5, method), gaussian(-0.5, width)
         u = np.linspace(*t.ppf([0.002, 0.998]), 300)
-        ax.hist(
-            sample,
-            bins=np.linspace(u[0], u[-1], 60),
-            density=True,
-            color="C0",
-            alpha=0.4,
-            label=f"trained networks, width {width}",
-        )
+        bins = np.linspace(u[0], u[-1], 60)
+        label = f"trained networks, width {result.axis('width')[0]}"
+        ax.hist(sample, bins=bins, density=True, color="C0", alpha=0.4, label=label)
         ax.plot(u, t.pdf(u), "--", label="Student t, 4 degrees of freedom")
         ax.plot(u, g.pdf(u), "-", color="0.6", label="Gaussian of the same variance")
         ax.set(xlabel="output at x = -0.5", ylabel="density")
@@ -127,7 +129,7 @@ full = make(
     "Lee et al. 2022, Theorem 3.4",
     "ntk",
     1024,
-    6_000,
+    9_000,
     0.035,
 )
 
@@ -136,9 +138,9 @@ tangent = Claim(
     statement="The tangent kernel of a random network, of one or two hidden layers, approaches its limit like "
     "one over the root of the width.",
     source="Jacot et al. 2018, Theorem 1; rate by the central limit theorem",
-    criterion=Rate(axis="width", slope=-0.5, abs=0.1),
-    quick=grid(depth=[1, 2], width=[32, 64, 128, 256, 512], replicates=60),
-    full=grid(depth=[1, 2], width=[64, 128, 256, 512, 1024, 2048, 4096], replicates=80),
+    criterion=Rate(axis="width", slope=-0.5, abs=0.1, statistic="geomean"),
+    quick=grid(depth=[1, 2], width=[32, 128, 512], replicates=300),
+    full=grid(depth=[1, 2], width=[64, 256, 1024, 4096], replicates=300),
 )
 LIMIT = kernels.ntk(XT[:, None], **NET)
 
@@ -168,7 +170,10 @@ def gaussian_readout(depth, width, rng):
     return kernel_error(depth, width, rng, lambda n: rng.standard_normal((n, 1)))
 
 
-@tangent.control("readout weights of infinite variance, t with 2 degrees of freedom, never average out")
+@tangent.control(
+    "readout weights of infinite variance, t with 2 degrees of freedom, never average out",
+    grid=grid(depth=[1, 2], width=[32, 128, 512], replicates=120),
+)
 def heavy_readout(depth, width, rng):
     return kernel_error(depth, width, rng, lambda n: rng.standard_t(2.0, (n, 1)) / 2)
 
@@ -177,10 +182,11 @@ def heavy_readout(depth, width, rng):
 def draw_tangent(ax, result):
     width = np.array(result.axis("width"), dtype=float)
     for k, depth in enumerate((1, 2)):
-        result.errorbar(ax, depth=depth, color=f"C{k}", label=f"{depth} hidden, Gaussian readout")
-        start = result.estimate[k * width.size]
-        ax.plot(width, start * (width / width[0]) ** -0.5, "--", color=f"C{k}")
-    result.errorbar(ax, branch="heavy_readout", depth=1, color="0.6", label="1 hidden, heavy-tailed readout")
+        errors = [stats.gmean(result.samples(depth=depth, width=n)) for n in result.axis("width")]
+        ax.plot(width, errors, "os"[k], color=f"C{k}", label=f"{depth} hidden, Gaussian readout")
+        ax.plot(width, errors[0] * (width / width[0]) ** -0.5, "--", color=f"C{k}")
+    heavy = [stats.gmean(result.samples(branch="heavy_readout", depth=1, width=n)) for n in (32, 128, 512)]
+    ax.plot([32, 128, 512], heavy, "o", color="0.6", label="1 hidden, heavy-tailed readout")
     ax.set(xscale="log", yscale="log", xlabel="width", ylabel="error of the tangent kernel")
     ax.legend()
 

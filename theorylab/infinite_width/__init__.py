@@ -28,8 +28,9 @@ True
 from . import criticality, deep_limit, duals, kernels, layers
 from ._cg import KernelOperator, kernel_cg
 from ._classifier import ScaleMixtureClassifier
+from ._flow import predict_gradient_flow
 from ._predictive import NormalMixture
-from ._regressor import InfiniteWidthRegressor, predict_gradient_flow
+from ._regressor import InfiniteWidthRegressor
 from ._sklearn import NNGPKernel, NTKKernel
 from .deep_limit import InfiniteDepthClassifier
 
