@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from theorylab._lib.checks import check_int
 
 from ._flow import flow
+from ._linalg import caller_level
 from ._posterior import Components, Independent, Shared
 from ._predictive import NormalMixture
 from ._scale import LogDensity, infinite_mean, posterior_nodes
@@ -91,14 +92,14 @@ class Predictor:
         check_is_fitted(self, "_posterior")
         return np.asarray(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
 
-    def _inflate(self, df: float | None, heavy: bool, stacklevel: int) -> float:
+    def _inflate(self, df: float | None, heavy: bool) -> float:
         """Return variance / shape of a t, warning where it is infinite."""
         if heavy:
             warnings.warn(
                 "the predictive mixture has no finite variance, for the law of the scale has no mean; use "
                 "predict_distribution for quantiles",
                 UserWarning,
-                stacklevel=stacklevel,
+                stacklevel=caller_level(),
             )
             return math.inf
         if df is None or math.isinf(df):
@@ -108,7 +109,7 @@ class Predictor:
                 f"the predictive t has {df:g} degrees of freedom, so its variance is infinite; use "
                 "predict_distribution for quantiles, or a larger alpha",
                 UserWarning,
-                stacklevel=stacklevel,
+                stacklevel=caller_level(),
             )
             return math.inf
         return df / (df - 2.0)
@@ -145,7 +146,7 @@ class Predictor:
         out_mean = mean[:, 0] if self._single else mean
         if not (return_std or return_cov):
             return out_mean
-        factor_ = self._inflate(parts.df, parts.heavy, 3)
+        factor_ = self._inflate(parts.df, parts.heavy)
         centred = parts.loc - loc
         if return_std:
             spread = np.tensordot(parts.weights, parts.var, axes=1)[:, None]

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from theorylab._lib.checks import check_choice, check_int, check_real
 
-from ._linalg import factor
+from ._linalg import caller_level, factor
 from ._posterior import Independent, Shared
 from ._prediction import Predictor
 from ._scale import LogDensity, log_prior
@@ -260,7 +260,7 @@ class InfiniteWidthRegressor(Predictor, MultiOutputMixin, RegressorMixin, BaseEs
                     f"the optimiser stopped early ({result.message}); rescale the data or widen the "
                     f"bounds of the kernel",
                     ConvergenceWarning,
-                    stacklevel=4,
+                    stacklevel=caller_level(),
                 )
             return result.x, float(result.fun)
 

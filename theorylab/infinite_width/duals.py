@@ -352,7 +352,13 @@ def get(activation: str | Callable[..., Any] | Activation) -> Activation:
                 return _wrapped[activation]
         except TypeError as error:
             raise TypeError(f"activation must be hashable, got {activation!r}") from error
-        value = np.asarray(activation(np.linspace(-3.0, 3.0, 7)))
+        try:
+            value = np.asarray(activation(np.linspace(-3.0, 3.0, 7)))
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"activation {activation!r} takes no array ({error}), expected a function of a whole array; "
+                f"write it with NumPy's functions, or wrap it by numpy.vectorize"
+            ) from error
         if value.shape != (7,) or value.dtype.kind not in "fiu" or not np.all(np.isfinite(value)):
             raise ValueError(
                 f"activation {activation!r} must map an array to finite real numbers of the same shape, "
@@ -441,22 +447,33 @@ def register(
     return made
 
 
+def _square_error(x: Array, y: Array, product: Array) -> Array:
+    """Return ``x y - product`` exactly, for numbers near one (Veltkamp and Dekker)."""
+    split = 134217729.0  # 2^27 + 1
+    xh = split * x - (split * x - x)
+    yh = split * y - (split * y - y)
+    xl, yl = x - xh, y - yh
+    return np.asarray(((xh * yh - product) + xh * yl + xl * yh) + xl * yl)
+
+
 def halves(a: Array, b: Array, c: Array) -> tuple[Array, Array]:
-    """Return ``(1 - rho) / 2`` and ``(1 + rho) / 2``, from ``a b - c^2`` in extended precision.
+    """Return ``(1 - rho) / 2`` and ``(1 + rho) / 2``, from ``a b - c^2`` in doubled precision.
 
     1/2 where a b = 0.
     """
-    wide = np.longdouble
-    product = a.astype(wide) * b.astype(wide)
-    g = np.sqrt(product)
-    safe = np.where(g > 0, g, wide(1.0))
-    det = np.maximum(product - c.astype(wide) ** 2, wide(0.0))
-    large = 0.5 * (1.0 + np.abs(c) / safe)
-    small = det / (4.0 * safe * safe * large)
+    ma, ea = np.frexp(a)
+    mb, eb = np.frexp(b)
+    odd = (ea + eb) % 2
+    ma, mc = np.ldexp(ma, odd), np.abs(np.ldexp(c, -((ea - odd + eb) // 2)))
+    product, square = ma * mb, mc * mc
+    det = np.maximum((product - square) + (_square_error(ma, mb, product) - _square_error(mc, mc, square)), 0.0)
+    usable = product > 0
+    g = np.sqrt(np.where(usable, product, 1.0))
+    large = 0.5 * (1.0 + mc / g)
+    small = det / (4.0 * np.where(usable, product, 1.0) * large)
     z, y = np.where(c > 0, small, large), np.where(c > 0, large, small)
-    half = wide(0.5)
-    z, y = np.where(g > 0, z, half), np.where(g > 0, y, half)
-    return np.clip(z, 0, 1).astype(np.float64), np.clip(y, 0, 1).astype(np.float64)
+    z, y = np.where(usable, z, 0.5), np.where(usable, y, 0.5)
+    return np.clip(z, 0.0, 1.0), np.clip(y, 0.0, 1.0)
 
 
 def dual_activation(
