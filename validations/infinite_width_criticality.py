@@ -93,7 +93,13 @@ def draw_which(ax, result):
         l, y = log_gap(w_var)
         ax.plot(l, y - y[0], color=f"C{k}", label=f"w_var = {w_var}")
         x = l if w_var == 1.0 else np.log(l)
-        ax.plot(l, np.polyval(np.polyfit(x, y - y[0], 1), x), ":", color="0.6", label="the wrong law" if k == 0 else None)
+        ax.plot(
+            l,
+            np.polyval(np.polyfit(x, y - y[0], 1), x),
+            ":",
+            color="0.6",
+            label="the wrong law" if k == 0 else None,
+        )
     ax.set(xlabel="layer l", ylabel="ln |K - K*|, from layer 20 on")
     ax.legend()
 

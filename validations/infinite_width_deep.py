@@ -89,7 +89,9 @@ def swapped(network, rng):
     return np.mean(sample.network(*network) != sample.limit(OTHER[network[0]]))
 
 
-@limits.control("ten layers are too few for the majority", grid=grid(network=[("majority", 10)], replicates=12))
+@limits.control(
+    "ten layers are too few for the majority", grid=grid(network=[("majority", 10)], replicates=12)
+)
 def shallow(network, rng):
     return deep_network(network, rng)
 

@@ -328,8 +328,12 @@ def draw_errors(ax, result):
                 error = np.maximum(np.abs(result.samples(branch=branch, prior=prior, n=n)), 1e-16)
                 name = f"{label}, {prior}" if k == 0 else None
                 ax.plot(np.full(error.size, n), error, marker, color=color or "C0", label=name)
-    ess = [np.mean(result.extras("ess", branch="importance_sampling", prior="invgamma", n=n)) for n in (5, 450)]
-    ax.set_title(f"effective draws: {ess[0]:.0f} of 1000 at n = 5, {ess[1]:.0f} at n = 450", fontsize="medium")
+    ess = [
+        np.mean(result.extras("ess", branch="importance_sampling", prior="invgamma", n=n)) for n in (5, 450)
+    ]
+    ax.set_title(
+        f"effective draws: {ess[0]:.0f} of 1000 at n = 5, {ess[1]:.0f} at n = 450", fontsize="medium"
+    )
     ax.axhline(1e-10, ls="--", label="tolerance")
     ax.set(xscale="log", yscale="log", xlabel="training points n", ylabel="error of the log evidence")
     ax.legend()

@@ -117,7 +117,9 @@ def light(n, rng):
     return advantage(n, rng, 200.0, sets=20)
 
 
-@gain.control("a random scale assumed where there is none costs likelihood", grid=grid(n=[5, 20], replicates=6))
+@gain.control(
+    "a random scale assumed where there is none costs likelihood", grid=grid(n=[5, 20], replicates=6)
+)
 def misspecified(n, rng):
     return advantage(n, rng, 200.0, sets=20, fitted=2.0)
 

@@ -92,7 +92,8 @@ def make(name, statement, source, method, width, n, distance):
         return trained(method, width, rng, n)
 
     @claim.control(
-        "networks of width 16 are far from the limit", grid=grid(width=[16], replicates=2, joint={"x": POINTS})
+        "networks of width 16 are far from the limit",
+        grid=grid(width=[16], replicates=2, joint={"x": POINTS}),
     )
     def narrow(width, rng):
         return trained(method, width, rng, n)
@@ -252,7 +253,12 @@ def draw_descent(ax, result):
     result.errorbar(ax, label="trained networks")
     result.errorbar(ax, branch="mean_field", color="0.6", label="readout of size 1/n")
     ax.plot(width, result.estimate[0] * (width / width[0]) ** -0.5, "--", label="slope -1/2")
-    ax.set(xscale="log", yscale="log", xlabel="width", ylabel="median of the largest distance to kernel regression")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="width",
+        ylabel="median of the largest distance to kernel regression",
+    )
     ax.legend()
 
 

@@ -125,7 +125,9 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
         beta = check_real(self.beta, "beta", low=0.0, open_low=True)
         prior = log_prior(self.prior, alpha, beta)
         if self.method == "variational" and not isinstance(self.prior, str):
-            raise ValueError(f"method='variational' needs prior='invgamma', got {self.prior!r}; use 'laplace'")
+            raise ValueError(
+                f"method='variational' needs prior='invgamma', got {self.prior!r}; use 'laplace'"
+            )
         target = np.eye(k)[index]
         kernel = self.kernel
         if self.method == "regression" or self.optimizer is not None:
@@ -162,7 +164,9 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
         """Return class probabilities under the softmax likelihood."""
         x = np.asarray(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
         cross = np.asarray(self.kernel_(x, self._reference), dtype=np.float64)
-        return np.asarray(self._model.probabilities(cross, np.asarray(self.kernel_.diag(x), dtype=np.float64)))
+        return np.asarray(
+            self._model.probabilities(cross, np.asarray(self.kernel_.diag(x), dtype=np.float64))
+        )
 
     def _parts(self, X: ArrayLike) -> Any:
         checked = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])

@@ -70,7 +70,9 @@ def laplace(K: Array, Y: Array, a: Array, tol: float = 1e-10) -> tuple[Mode, Arr
         for step in 0.5 ** np.arange(12):
             trial = a + step * (target - a)
             G = K @ trial
-            value = -0.5 * float(np.sum(trial * G)) + float(np.sum(Y * G) - special.logsumexp(G, axis=1).sum())
+            value = -0.5 * float(np.sum(trial * G)) + float(
+                np.sum(Y * G) - special.logsumexp(G, axis=1).sum()
+            )
             if value >= best:
                 break
         a, F = trial, G

@@ -35,9 +35,7 @@ class NormalMixture:
     steps of a bracketed Newton iteration.
     """
 
-    def __init__(
-        self, weights: Array, loc: Array, scale: Array, *, infinite_variance: bool = False
-    ) -> None:
+    def __init__(self, weights: Array, loc: Array, scale: Array, *, infinite_variance: bool = False) -> None:
         self.weights = np.asarray(weights)
         self.infinite_variance = infinite_variance
         self.loc, self.scale = np.broadcast_arrays(loc, scale)
@@ -84,7 +82,9 @@ class NormalMixture:
         level = np.broadcast_to(level, shape).ravel()
         k = self.weights.size
         lead = (k,) + (1,) * (len(shape) - len(self.shape)) + self.shape
-        loc, scale = (np.broadcast_to(v.reshape(lead), (k, *shape)).reshape(k, -1) for v in (self.loc, self.scale))
+        loc, scale = (
+            np.broadcast_to(v.reshape(lead), (k, *shape)).reshape(k, -1) for v in (self.loc, self.scale)
+        )
         out = np.where(level == 0, -np.inf, np.where(level == 1, np.inf, np.nan))
         inside = np.flatnonzero((level > 0) & (level < 1))
         for start in range(0, inside.size, 4096):

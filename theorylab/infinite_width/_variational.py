@@ -92,9 +92,7 @@ class SparseVariational:
         self.B, self.rest = self.project(K_xz, k_xx)
         self.draws = Draws(self.k, draws)
         self.lower = np.tril_indices(self.m)
-        start = self.pack(
-            np.zeros((self.m, self.k)), np.tile(np.eye(self.m), (self.k, 1, 1)), alpha, beta
-        )
+        start = self.pack(np.zeros((self.m, self.k)), np.tile(np.eye(self.m), (self.k, 1, 1)), alpha, beta)
         found = optimize.minimize(
             lambda v: tuple(-g for g in self.bound(v)), start, jac=True, method="L-BFGS-B",
             options={"maxiter": maxiter, "maxfun": 2 * maxiter},

@@ -466,7 +466,9 @@ def halves(a: Array, b: Array, c: Array) -> tuple[Array, Array]:
     odd = (ea + eb) % 2
     ma, mc = np.ldexp(ma, odd), np.abs(np.ldexp(c, -((ea - odd + eb) // 2)))
     product, square = ma * mb, mc * mc
-    det = np.maximum((product - square) + (_square_error(ma, mb, product) - _square_error(mc, mc, square)), 0.0)
+    det = np.maximum(
+        (product - square) + (_square_error(ma, mb, product) - _square_error(mc, mc, square)), 0.0
+    )
     usable = product > 0
     g = np.sqrt(np.where(usable, product, 1.0))
     large = 0.5 * (1.0 + mc / g)
