@@ -175,8 +175,7 @@ def draw_spread(ax, result):
 
 deep = Claim(
     id="infinite_width.deep-fluctuation",
-    statement="At 20 and 40 layers of width 200 the product form holds within 25 %; the leading term is up to "
-    "40 % too small.",
+    statement="At 20 and 40 layers of width 200 the product form holds within 25 %, and the leading term fails.",
     source="exact form of Roberts, Yaida, Hanin 2022, eq. (5.131)",
     criterion=Within(rel=0.25),
     quick=grid(width=[200], replicates=8, joint={"layer": [20, 40]}),
@@ -212,7 +211,7 @@ def draw_deep(ax, result):
 
 vertex = Claim(
     id="infinite_width.vertex",
-    statement="Kernels of tanh and erf networks of width 1000 vary as the vertex recursion says, within 8 %.",
+    statement="Kernels of tanh and erf networks of width 1000 vary as the vertex recursion says, up to 8 %.",
     source="Roberts, Yaida, Hanin 2022, section 4.2; corrections are of relative order l / n",
     criterion=Within(rel=0.08),
     quick=grid(activation=["erf", "tanh"], replicates=4, joint={"layer": [2, 5]}),

@@ -37,7 +37,7 @@ limits = Claim(
 
 
 def data(n, rng, flips):
-    """Points of the positive orthant of the 3-sphere, 70 % of one class before a share of labels is flipped."""
+    """Points of the positive orthant of the 3-sphere, mostly of one class, with a share of flipped labels."""
     x = np.abs(rng.standard_normal((n, 4)))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     y = np.where(x[:, 0] > x[:, 1] - 0.3, 1, -1)
@@ -46,7 +46,7 @@ def data(n, rng, flips):
 
 @functools.cache
 def log_kernel(case, depth):
-    """``ln T_L`` as a function of ``ln(delta / (1 - delta))``, ``delta = 1 - rho``, and its value at rho = 1."""
+    """``ln T_L`` as a function of ``ln(delta / (1 - delta))``, ``delta = 1 - rho``, and at rho = 1."""
     u = np.linspace(-32.0, 32.0, 8001)
     log_t = deep_limit.deep_kernels(special.expit(u), CASES[case], depth)[1]
     return CubicSpline(u, log_t), deep_limit.deep_kernels(np.zeros(1), CASES[case], depth)[1][0]

@@ -211,7 +211,7 @@ def draw_correlation(ax, result):
 
 interval = Claim(
     id="infinite_width.shared-scale-bootstrap",
-    statement="A 99.9 % bootstrap interval of that correlation from 20 000 exact draws holds 0.1694 and not 0, "
+    statement="Bootstrap intervals (99.9 %) of that correlation from 20 000 exact draws hold 0.1694 and not 0, "
     "four times in five at least.",
     source="Lee et al. 2022, eq. (2)",
     criterion=Holds(0.8),
@@ -221,7 +221,7 @@ interval = Claim(
 
 
 def bootstrap(f, rng, resamples=1000):
-    """Percentile interval of corr(|f1|, |f2|); blocks of 40 rows are resampled, for sums over rows suffice."""
+    """Percentile interval of corr(|f1|, |f2|); blocks of 40 rows are resampled."""
     a = np.abs(f)
     columns = np.stack([a[:, 0], a[:, 1], a[:, 0] ** 2, a[:, 1] ** 2, a[:, 0] * a[:, 1]], axis=1)
     blocks = columns.reshape(-1, 40, 5).mean(axis=1)
@@ -258,8 +258,8 @@ def draw_intervals(ax, result):
 
 quadrature = Claim(
     id="infinite_width.any-prior",
-    statement="Quadrature over ln s gives the evidence to 1e-10: of the inverse gamma against its closed form, "
-    "of Burr XII against 30 digits.",
+    statement="Quadrature over ln s gives the evidence to 1e-10, against the closed form for the inverse gamma "
+    "and 30 digits for Burr XII.",
     source="Lee et al. 2022, section 4 computes the same integral by importance sampling",
     criterion=Exact(abs=1e-10),
     quick=grid(prior=["invgamma", "burr12"], n=[5, 20, 100, 450], replicates=2),

@@ -28,7 +28,7 @@ def fit(x, y, prior="invgamma", alpha=2.0):
 def compare(model, z, t, variance=None):
     """Negative log likelihood of a Gaussian process minus that of the Student-t process.
 
-    The Gaussian process has the same kernel and the amplitude `variance`, or that of maximum likelihood, d / n.
+    The Gaussian process has the same kernel and amplitude `variance`, or that of maximum likelihood, d / n.
     """
     law = model.predict_distribution(z, observed=True)
     if variance is None:
@@ -98,7 +98,7 @@ gain = Claim(
 
 
 def advantage(n, rng, alpha, sets=60, fitted=None):
-    """Mean over scales at levels 1 - v^2 with weights 2 v: large scales are rare, but their loss is unbounded."""
+    """Mean over scales at levels 1 - v^2 with weights 2 v: large scales are rare and cost much."""
     v = (np.arange(sets) + rng.random(sets)) / sets
     out = []
     for s in stats.invgamma.isf(v**2, alpha, scale=alpha):

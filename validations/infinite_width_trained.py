@@ -37,7 +37,7 @@ def law(x, method):
 
 
 def trained(method, width, rng, n):
-    """Outputs at the two points after training, one row per network, which is linear in its parameters' change."""
+    """Outputs at the two points after training, one row per network, linear in its parameters' change."""
     out = np.empty((n, 2))
     points = np.append(XT, POINTS)
     for k in range(0, n, 50):
@@ -136,8 +136,8 @@ full = make(
 
 tangent = Claim(
     id="infinite_width.tangent-rate",
-    statement="The tangent kernel of a random network, of one or two hidden layers, approaches its limit like "
-    "one over the root of the width.",
+    statement="The tangent kernel of a random network of one or two hidden layers nears its limit like one over "
+    "the root of the width.",
     source="Jacot et al. 2018, Theorem 1; rate by the central limit theorem",
     criterion=Rate(axis="width", slope=-0.5, abs=0.1, statistic="geomean"),
     quick=grid(depth=[1, 2], width=[32, 128, 512], replicates=300),
@@ -194,8 +194,8 @@ def draw_tangent(ax, result):
 
 descent = Claim(
     id="infinite_width.descent",
-    statement="After 300 steps of gradient descent a wide network equals kernel regression, with an error like "
-    "one over the root of the width.",
+    statement="After 300 steps of descent a wide network equals kernel regression, with an error like one over "
+    "the root of the width.",
     source="Lee, Xiao et al. 2019, Theorem 2.1; same number of steps on both sides",
     criterion=Rate(axis="width", slope=-0.5, abs=0.15),
     quick=grid(width=[64, 512, 4096], replicates=8),

@@ -68,6 +68,7 @@ def blocked_cholesky(A: Array, *, noise: float = 0.0, block: int = 2048) -> Arra
     n = A.shape[0]
     for j in range(0, n, block):
         cols = slice(j, min(j + block, n))
+        top = np.zeros((0, 0))
         for i in range(j, n, block):
             rows = slice(i, min(i + block, n))
             C = np.array(A[rows, cols], dtype=np.float64)

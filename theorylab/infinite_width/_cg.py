@@ -13,8 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from theorylab._lib.checks import as_float_array, check_choice, check_int, check_real
 
 from ._engine import Engine
+from ._inputs import check_inputs
 from ._network import make_network
-from .kernels import check_inputs
 
 __all__ = ["KernelOperator", "kernel_cg"]
 

@@ -42,7 +42,7 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
         method at fifteen scales, or by the paper's sparse variational process (inverse-gamma prior only).
     n_inducing : int
         Number of training points, drawn at random, that carry the variational process.
-    max_iter : int
+    max_steps : int
         Steps of L-BFGS for the variational bound.
 
     Attributes
@@ -98,7 +98,7 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
         random_state: Any = None,
         method: str = "regression",
         n_inducing: int = 100,
-        max_iter: int = 500,
+        max_steps: int = 1000,
     ) -> None:
         self.kernel = kernel
         self.prior = prior
@@ -110,11 +110,12 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.method = method
         self.n_inducing = n_inducing
-        self.max_iter = max_iter
+        self.max_steps = max_steps
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> ScaleMixtureClassifier:
         """Fit to labels `y` of shape (n,) with at least two classes."""
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        checked, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        x = np.asarray(checked)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         k = self.classes_.size
@@ -140,23 +141,23 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
                 optimizer=self.optimizer,
                 n_restarts=self.n_restarts,
                 random_state=self.random_state,
-            ).fit(X, target - 1.0 / k)
+            ).fit(x, target - 1.0 / k)
             kernel = regressor.kernel_
             if self.method == "regression":
                 self.regressor_ = regressor
         self.kernel_ = NNGPKernel() if kernel is None else clone(kernel)
         if self.method == "laplace":
-            self._reference = X
-            self._model: Any = LaplaceMixture(self.kernel_(X), target, prior)
+            self._reference = x
+            self._model: Any = LaplaceMixture(self.kernel_(x), target, prior)
             self.log_evidence_ = self._model.log_evidence
         elif self.method == "variational":
-            size = min(check_int(self.n_inducing, "n_inducing", low=1), X.shape[0])
-            chosen = check_random_state(self.random_state).permutation(X.shape[0])[:size]
-            self.inducing_ = self._reference = X[np.sort(chosen)]
-            blocks = (self.kernel_(self.inducing_), self.kernel_(X, self.inducing_), self.kernel_.diag(X))
-            wide = [np.asarray(block, dtype=np.float64) for block in blocks]
-            steps = check_int(self.max_iter, "max_iter", low=1)
-            self._model = SparseVariational(*wide, target, alpha, beta, maxiter=steps)
+            size = min(check_int(self.n_inducing, "n_inducing", low=1), x.shape[0])
+            chosen = check_random_state(self.random_state).permutation(x.shape[0])[:size]
+            self.inducing_ = self._reference = x[np.sort(chosen)]
+            blocks = (self.kernel_(self.inducing_), self.kernel_(x, self.inducing_), self.kernel_.diag(x))
+            zz, xz, xx = (np.asarray(block, dtype=np.float64) for block in blocks)
+            steps = check_int(self.max_steps, "max_steps", low=1)
+            self._model = SparseVariational(zz, xz, xx, target, alpha, beta, maxiter=steps)
             self.log_evidence_ = self._model.elbo
         return self
 

@@ -141,7 +141,7 @@ def rectified_monomial(k: int) -> Dual:
 
 
 def unit_of(a: Array, b: Array) -> Any:
-    """Return ``sqrt(a b)`` where the product would overflow, else 1: what numbers are divided by meanwhile."""
+    """Return ``sqrt(a b)`` where the product would overflow, else 1: what to divide numbers by."""
     g = np.sqrt(np.abs(np.real(a))) * np.sqrt(np.abs(np.real(b)))
     return np.where(g > 1e140, g, 1.0)
 

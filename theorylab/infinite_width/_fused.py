@@ -68,6 +68,22 @@ def _arcsin_of(m: Any) -> Any:
     return single if m == types.float32 else double
 
 
+def _positive(x: Any) -> Any:
+    """Keep ``1 - r^2`` away from zero in single precision, where r may round to 1."""
+    raise TypeError("only compiled code calls this")
+
+
+@overload(_positive, jit_options={"fastmath": set(_FAST)})
+def _positive_of(x: Any) -> Any:
+    def single(x: Any) -> Any:
+        return max(x, np.float32(1e-12))
+
+    def double(x: Any) -> Any:
+        return x
+
+    return single if x == types.float32 else double
+
+
 @jit(fastmath=_FAST)
 def slopes(
     C: Array,
@@ -156,9 +172,6 @@ def erf(
     """Error-function family. `K` carries ``r = 2 c n_i n_j``, with ``n = (1 + 2 q)^(-1/2)``."""
     real = C.dtype.type
     zero, one, half_pi = real(0), real(1), real(_HALF_PI)
-    floor = real(1e-12)  # in single precision r may round to 1
-    if C.itemsize == 8:
-        floor = real(1e-30)
     n, m = C.shape
     for i in range(n):
         R = K[i]
@@ -179,7 +192,7 @@ def erf(
             ul, vl = U[l], V[l]
             for j in range(m):
                 r = R[j]
-                w = math.sqrt(max((one - r) * (one + r), floor))
+                w = math.sqrt(_positive((one - r) * (one + r)))
                 a = abs(r)
                 t = _arcsin(min(a, w))
                 s = t if a <= w else half_pi - t

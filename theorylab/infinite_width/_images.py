@@ -67,7 +67,7 @@ def _every(x: Array, axes: tuple[int, ...], first: int, stride: int) -> Array:
     index: list[Any] = [slice(None)] * x.ndim
     for axis in axes:
         index[axis] = slice(first, None, stride)
-    return x[tuple(index)]
+    return np.asarray(x[tuple(index)])
 
 
 class Conv(Layer):
@@ -78,7 +78,7 @@ class Conv(Layer):
     filter_shape : pair of int
     padding : {"SAME", "CIRCULAR", "VALID"}
         Zeros around, wrapped around, or none. With "SAME" and "CIRCULAR" the output has
-        ``ceil(n / stride)`` pixels along an axis, and an odd number of padded ones has the smaller half in front.
+        ``ceil(n / stride)`` pixels along an axis; of an odd padding the smaller half stands in front.
     strides : pair of int
     w_var, b_var : float
         Variances of weights (times fan-in, filter included) and biases.

@@ -87,10 +87,10 @@ def kernel_logdet(
         shrink = 1.0 - 1.0 / np.sqrt(1.0 + d * d / A.noise)
 
     def root(V: Array) -> Array:  # (P / noise)^-1/2
-        return V - U @ (shrink[:, None] * (U.T @ V))
+        return np.asarray(V - U @ (shrink[:, None] * (U.T @ V)))
 
     def product(V: Array) -> Array:
-        return root(A.matmat(root(V))) / A.noise
+        return np.asarray(root(A.matmat(root(V))) / A.noise)
 
     Z = np.where(generator.random((n, probes)) < 0.5, -1.0, 1.0)
     values = n * np.array([_quadrature(a, b) for a, b in zip(*_tridiagonal(product, Z, steps))])

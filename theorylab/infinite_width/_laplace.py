@@ -39,7 +39,7 @@ class Mode:
 
 
 def laplace(K: Array, Y: Array, a: Array, tol: float = 1e-10) -> tuple[Mode, Array]:
-    """Return the mode ``F = K a`` of the softmax posterior for indicators Y (n, k), from the start `a`, and its a.
+    """Return the mode ``F = K a`` of the softmax posterior for indicators Y (n, k), and a, from a start.
 
     Newton's iteration of Rasmussen and Williams (2006), algorithm 3.3, with halved steps where a
     whole one does not raise the objective. Cost: k n^3 per step.
@@ -98,7 +98,7 @@ class LaplaceMixture:
             self.modes, self.log_evidence = [mode], mode.evidence
             return
         # a coarse look at the evidence in ln s tells where the nodes belong
-        grid = np.linspace(-12.0, 14.0, 14)
+        grid = np.linspace(-12.0, 15.0, 10)
         values = np.empty(grid.size)
         for i, u in enumerate(grid):
             mode, a = laplace(np.exp(u) * K, Y, a)

@@ -19,7 +19,7 @@ from ._flow import flow
 from ._linalg import caller_level
 from ._posterior import Components, Independent, Shared
 from ._predictive import NormalMixture
-from ._scale import LogDensity, infinite_mean, posterior_nodes
+from ._scale import LogDensity, infinite_mean, log_prior, posterior_nodes
 
 Array = NDArray[Any]
 
@@ -33,7 +33,6 @@ class Predictor:
     kernel_: Kernel
     X_train_: Array
     _posterior: Shared | Independent
-    _log_prior: LogDensity | None
     _K: Array
     _T: Array
     _Y: Array
@@ -44,6 +43,10 @@ class Predictor:
     _noise: float
     _alpha: float
     _beta: float
+
+    @property
+    def _log_prior(self) -> LogDensity | None:
+        return log_prior(self.prior, self._alpha, self._beta)  # rebuilt, for closures do not pickle
 
     def _components(self, X: Array, want_cov: bool) -> Components:
         if self.method == "nngp":

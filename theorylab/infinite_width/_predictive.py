@@ -92,7 +92,7 @@ class NormalMixture:
             side = np.where(level[i] > 0.5, -1.0, 1.0)  # the upper tail is the lower one of -x
             tail = np.minimum(level[i], 1.0 - level[i])
             out[i] = side * _lower_quantile(tail, self.weights, side * loc[:, i], scale[:, i])
-        return out.reshape(shape)[()]
+        return np.asarray(out.reshape(shape))[()]
 
     def interval(self, confidence: float) -> tuple[Array, Array]:
         """Central interval of the given probability."""
@@ -167,4 +167,4 @@ def _lower_quantile(tail: Array, weights: Array, loc: Array, scale: Array) -> Ar
             near = np.abs(new - y) <= 2e-16 * np.abs(y) + 1e-15 * np.where(density > 0, value / density, 0.0)
         x[a] = new
         active = a[~(near | (new == y))]
-    return x
+    return np.asarray(x)

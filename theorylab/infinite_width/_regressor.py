@@ -20,7 +20,7 @@ from theorylab._lib.checks import check_choice, check_int, check_real
 from ._linalg import caller_level, factor
 from ._posterior import Independent, Shared
 from ._prediction import Predictor
-from ._scale import LogDensity, log_prior
+from ._scale import log_prior
 from ._sklearn import NNGPKernel
 
 __all__ = ["InfiniteWidthRegressor"]
@@ -190,17 +190,13 @@ class InfiniteWidthRegressor(Predictor, MultiOutputMixin, RegressorMixin, BaseEs
         self._y_mean = columns.mean(axis=0) if self.normalize_y else np.zeros(columns.shape[1])
         spread = columns.std(axis=0) if self.normalize_y else np.ones(columns.shape[1])
         self._y_std = np.where(spread > 0, spread, 1.0)
-        self.X_train_, self.y_train_ = X, target
+        self.X_train_, self.y_train_ = np.asarray(X), target
         self._Y = (columns - self._y_mean) / self._y_std
         self.kernel_ = NNGPKernel() if self.kernel is None else clone(self.kernel)
         if self.optimizer is not None and self.kernel_.n_dims > 0:
             self._optimise()
         self._condition()
         return self
-
-    @property
-    def _log_prior(self) -> LogDensity | None:
-        return log_prior(self.prior, self._alpha, self._beta)  # rebuilt, for closures do not pickle
 
     def _state(self, K: Array) -> Shared | Independent:
         if self.shared_noise:

@@ -1,7 +1,7 @@
 """Sparse variational classification with a random scale: the Student-t process of Lee et al. (2022).
 
 Inducing values ``u = L w`` with ``K_ZZ = L L'``; ``q(s)`` inverse gamma (a, b), ``q(w_c | s)`` normal of
-mean ``w_c`` and covariance ``s R_c R_c'`` for each class c. In these coordinates ``K_ZZ`` leaves the divergence.
+mean ``w_c`` and covariance ``s R_c R_c'`` for each class c. Then the divergence has no ``K_ZZ``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Draws:
         """Return draws s of the inverse-gamma law (a, b) and ``d ln s / d a`` at fixed levels."""
 
         def log_unit(shape: float) -> Array:
-            return -np.log(special.gammainccinv(shape, self.level))
+            return np.asarray(-np.log(special.gammainccinv(shape, self.level)))
 
         h = 1e-4 * a
         return b * np.exp(log_unit(a)), (log_unit(a + h) - log_unit(a - h)) / (2.0 * h)
@@ -84,7 +84,7 @@ class SparseVariational:
         alpha: float,
         beta: float,
         draws: int = 128,
-        maxiter: int = 500,
+        maxiter: int = 1000,
     ) -> None:
         self.m, self.k = K_zz.shape[0], Y.shape[1]
         self.alpha, self.beta, self.Y = alpha, beta, Y
@@ -99,7 +99,7 @@ class SparseVariational:
         )  # fmt: skip
         if not found.success:
             warnings.warn(
-                f"the evidence bound still rose when its maximisation stopped ({found.message}); raise max_iter",
+                f"the evidence bound still rose when its ascent stopped ({found.message}); raise max_steps",
                 ConvergenceWarning,
                 stacklevel=caller_level(),
             )
