@@ -98,7 +98,7 @@ class LaplaceMixture:
             self.modes, self.log_evidence = [mode], mode.evidence
             return
         # a coarse look at the evidence in ln s tells where the nodes belong
-        grid = np.linspace(-12.0, 15.0, 10)
+        grid = np.linspace(-12.0, 14.0, 14)
         values = np.empty(grid.size)
         for i, u in enumerate(grid):
             mode, a = laplace(np.exp(u) * K, Y, a)
