@@ -175,7 +175,7 @@ def draw_spread(ax, result):
 
 deep = Claim(
     id="infinite_width.deep-fluctuation",
-    statement="At 20 and 40 layers of width 200 the product form holds within 25 %, and the leading term fails.",
+    statement="At 20 and 40 layers of width 200 the product form holds within 25 %, the leading term not.",
     source="exact form of Roberts, Yaida, Hanin 2022, eq. (5.131)",
     criterion=Within(rel=0.25),
     quick=grid(width=[200], replicates=8, joint={"layer": [20, 40]}),

@@ -211,7 +211,7 @@ def draw_correlation(ax, result):
 
 interval = Claim(
     id="infinite_width.shared-scale-bootstrap",
-    statement="Bootstrap intervals (99.9 %) of that correlation from 20 000 exact draws hold 0.1694 and not 0, "
+    statement="Bootstrap intervals (99.9 %) of it from 20 000 exact draws hold 0.1694 and not 0, "
     "four times in five at least.",
     source="Lee et al. 2022, eq. (2)",
     criterion=Holds(0.8),
@@ -258,7 +258,7 @@ def draw_intervals(ax, result):
 
 quadrature = Claim(
     id="infinite_width.any-prior",
-    statement="Quadrature over ln s gives the evidence to 1e-10, against the closed form for the inverse gamma "
+    statement="Quadrature over ln s gives the evidence to 1e-10, by the closed form for the inverse gamma "
     "and 30 digits for Burr XII.",
     source="Lee et al. 2022, section 4 computes the same integral by importance sampling",
     criterion=Exact(abs=1e-10),

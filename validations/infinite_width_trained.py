@@ -136,7 +136,7 @@ full = make(
 
 tangent = Claim(
     id="infinite_width.tangent-rate",
-    statement="The tangent kernel of a random network of one or two hidden layers nears its limit like one over "
+    statement="The tangent kernel of networks of one or two hidden layers nears its limit like one over "
     "the root of the width.",
     source="Jacot et al. 2018, Theorem 1; rate by the central limit theorem",
     criterion=Rate(axis="width", slope=-0.5, abs=0.1, statistic="geomean"),
@@ -194,7 +194,7 @@ def draw_tangent(ax, result):
 
 descent = Claim(
     id="infinite_width.descent",
-    statement="After 300 steps of descent a wide network equals kernel regression, with an error like one over "
+    statement="After 300 steps a wide network equals kernel regression, with an error like one over "
     "the root of the width.",
     source="Lee, Xiao et al. 2019, Theorem 2.1; same number of steps on both sides",
     criterion=Rate(axis="width", slope=-0.5, abs=0.15),

@@ -139,7 +139,7 @@ def test_strides_without_pooling():
     """The diagonal path (Flatten) sees the same positions as that of all pairs."""
     start = (Conv((3, 2), "SAME", strides=(2, 3), w_var=1.3, b_var=0.2), Activation("relu"))
     flat = Serial(*start, Flatten(), Dense())(IMAGES[:3])
-    # a last filter that pools everything, with all pairs carried, has the mean over equal positions on its diagonal
+    # a last filter as large as the image, with all pairs carried, averages over equal positions
     H, W = -(-IMAGES.shape[1] // 2), -(-IMAGES.shape[2] // 3)
     pooled = Serial(*start, Conv((H, W), "VALID"), GlobalAvgPool(), Dense())(IMAGES[:3])
     np.testing.assert_allclose(flat.K, pooled.K, rtol=1e-12)

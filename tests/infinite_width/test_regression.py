@@ -10,7 +10,7 @@ import warnings
 import mpmath as mp
 import numpy as np
 import pytest
-from scipy import linalg, stats
+from scipy import linalg, special, stats
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -304,6 +304,10 @@ def test_scale_in_the_initial_readout_alone():
     draws = stats.invgamma(3.0, scale=3.0).rvs(400, random_state=0)
     K, T = kernel.pair(X)
     Kc, Tc = kernel.pair(Z, X)
+
+    def flow(s):
+        return predict_gradient_flow(K, K + s * (T - K), Kc, Kc + s * (Tc - Kc), kernel(Z), Y, reg=0.1)[0]
+
     flows = [
         predict_gradient_flow(K, K + s * (T - K), Kc, Kc + s * (Tc - Kc), kernel(Z), Y, reg=0.1)[0]
         for s in draws
