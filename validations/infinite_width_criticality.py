@@ -123,7 +123,7 @@ def exact(width, layer):
 
 
 def squares(width, layers, rng, activation="relu", w_var=2.0, n=None):
-    n = 1_000_000 // width if n is None else n
+    n = 1_500_000 // width if n is None else n
     _, G = criticality.exact_sampler(
         ONE,
         width=width,
@@ -178,7 +178,7 @@ deep = Claim(
     statement="At 20 and 40 layers of width 200 the product form holds within 25 %, the leading term not.",
     source="exact form of Roberts, Yaida, Hanin 2022, eq. (5.131)",
     criterion=Within(rel=0.25),
-    quick=grid(width=[200], replicates=8, joint={"layer": [20, 40]}),
+    quick=grid(width=[200], replicates=12, joint={"layer": [20, 40]}),
     full=grid(width=[200], replicates=128, joint={"layer": [20, 40]}),
     paper="5 (l - 1) / n",
 )
@@ -214,7 +214,7 @@ vertex = Claim(
     statement="Kernels of tanh and erf networks of width 1000 vary as the vertex recursion says, up to 8 %.",
     source="Roberts, Yaida, Hanin 2022, section 4.2; corrections are of relative order l / n",
     criterion=Within(rel=0.08),
-    quick=grid(activation=["erf", "tanh"], replicates=4, joint={"layer": [2, 5]}),
+    quick=grid(activation=["erf", "tanh"], replicates=6, joint={"layer": [2, 5]}),
     full=grid(activation=["erf", "tanh"], replicates=64, joint={"layer": [2, 5]}),
 )
 CRITICAL = {"erf": math.pi / 4, "tanh": 1.0}
