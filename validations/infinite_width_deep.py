@@ -105,7 +105,7 @@ def draw_limits(ax, result):
     share = result.samples(branch="shallow", network=("majority", 10)).mean()
     ax.bar(4, share, 0.38, color="0.6", hatch="//", label="too shallow")
     names = [f"{case}\nL = {depth}" for case, depth in (*result.axis("network"), ("majority", 10))]
-    ax.set(xticks=range(5), xticklabels=names, ylabel="share of points that differ from", ylim=(0, 0.7))
+    ax.set(xticks=range(5), xticklabels=names, ylabel="share of points that differ", ylim=(0, 0.7))
     ax.legend()
 
 

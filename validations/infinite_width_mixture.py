@@ -252,7 +252,7 @@ def draw_intervals(ax, result):
         for k, (low, high) in enumerate(result.extras("interval", branch=branch)):
             ax.plot([k, k], [low, high], color=color, label=label if k == 0 else None)
     ax.axhline(shared(0), ls="--", label="0.1694, exact")
-    ax.set(xlabel="replicate", ylabel="corr(|f1|, |f2|), 99.9 % bootstrap")
+    ax.set(xlabel="replicate", ylabel="corr(|f1|, |f2|), 99.9 % bootstrap", ylim=(-0.05, 0.36))
     ax.legend()
 
 

@@ -257,7 +257,7 @@ def draw_descent(ax, result):
         xscale="log",
         yscale="log",
         xlabel="width",
-        ylabel="median of the largest distance to kernel regression",
+        ylabel="distance to kernel regression",
     )
     ax.legend()
 
