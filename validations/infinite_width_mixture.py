@@ -129,7 +129,7 @@ gaussian = Claim(
     statement="With a fixed variance of the readout networks of width 64 are Gaussian with covariance K.",
     source="Lee et al. 2018; the case s = 1 of Lee et al. 2022",
     criterion=FollowsLaw(distance=0.015),
-    quick=grid(width=[64], replicates=2),
+    quick=grid(width=[64], replicates=4),
     full=grid(width=[64, 256, 1024], replicates=16),
 )
 

@@ -1,10 +1,10 @@
 """Wide trained networks: ensembles are Student-t, and the kernels' errors fall like the root of the width."""
 
 import numpy as np
-from scipy import special, stats
+from scipy import integrate, special, stats
 
 from theorylab.infinite_width import kernels, predict_gradient_flow
-from theorylab.validation import Claim, FollowsLaw, Rate, grid, main
+from theorylab.validation import Claim, FollowsLaw, Rate, Within, grid, main
 
 XT = np.array([-2.0, -1.2, 0.3, 1.1, 2.3])
 YT = np.sin(XT)
@@ -133,6 +133,55 @@ full = make(
     9_000,
     0.035,
 )
+
+degrees = Claim(
+    id="infinite_width.trained-tail",
+    statement="The tail index of networks whose readout alone is trained is that of 2 alpha = 4 degrees of "
+    "freedom, not of the posterior's 9.",
+    source="Lee et al. 2022, Theorem 3.3; Hill's estimator on the top 2 %, against the law's own value",
+    criterion=Within(rel=0.2),
+    quick=grid(width=[256], replicates=12),
+    full=grid(width=[256, 2048], replicates=48),
+)
+
+
+def index(df):
+    """What Hill's estimator tends to for ``|t|`` beyond its 98 % quantile."""
+    t = stats.t(df)
+    start = t.ppf(0.99)
+    return t.sf(start) / integrate.quad(lambda u: t.sf(start * np.exp(u)), 0, 40)[0]
+
+
+@degrees.predict
+def four(width):
+    return index(2 * ALPHA)
+
+
+@degrees.measure
+def trained_tail(width, rng, n=6000):
+    top = np.sort(np.abs(trained("readout", width, rng, n)[:, 0] - law(-0.5, "readout").mean()))[-n // 50 :]
+    return 1.0 / np.mean(np.log(top / top[0]))
+
+
+@degrees.control(
+    "the Bayesian posterior has 2 alpha + 5 degrees of freedom", predict=lambda width: index(9.0)
+)
+def against_posterior(width, rng):
+    return trained_tail(width, rng, 2000)
+
+
+@degrees.figure
+def draw_degrees(ax, result):
+    for k, width in enumerate(result.axis("width")):
+        values = result.samples(width=width)
+        ax.plot(np.full(values.size, k), values, "o", color="C0", label="networks" if k == 0 else None)
+    ax.axhline(index(4.0), ls="--", label="4 degrees of freedom")
+    ax.axhline(index(9.0), ls=":", color="0.6", label="9, the posterior")
+    ticks = range(len(result.axis("width")))
+    ax.set(xticks=ticks, xticklabels=result.axis("width"), xlabel="width", xlim=(-0.6, len(ticks) - 0.4))
+    ax.set(ylabel="tail index of the output, top 2 %", ylim=(0, None))
+    ax.legend()
+
 
 tangent = Claim(
     id="infinite_width.tangent-rate",
