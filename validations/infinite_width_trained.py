@@ -129,8 +129,8 @@ full = make(
     "Fully trained networks form a Student-t ensemble around the prediction of the tangent kernel.",
     "Lee et al. 2022, Theorem 3.4",
     "ntk",
-    1024,
-    9_000,
+    2048,
+    8_000,
     0.035,
 )
 
@@ -189,7 +189,7 @@ tangent = Claim(
     "the root of the width.",
     source="Jacot et al. 2018, Theorem 1; rate by the central limit theorem",
     criterion=Rate(axis="width", slope=-0.5, abs=0.1, statistic="geomean"),
-    quick=grid(depth=[1, 2], width=[32, 128, 512], replicates=300),
+    quick=grid(depth=[1, 2], width=[64, 256, 1024], replicates=300),
     full=grid(depth=[1, 2], width=[64, 256, 1024, 4096], replicates=300),
 )
 LIMIT = kernels.ntk(XT[:, None], **NET)
@@ -222,7 +222,7 @@ def gaussian_readout(depth, width, rng):
 
 @tangent.control(
     "readout weights of infinite variance, t with 2 degrees of freedom, never average out",
-    grid=grid(depth=[1, 2], width=[32, 128, 512], replicates=120),
+    grid=grid(depth=[1, 2], width=[64, 256, 1024], replicates=80),
 )
 def heavy_readout(depth, width, rng):
     return kernel_error(depth, width, rng, lambda n: rng.standard_t(2.0, (n, 1)) / 2)
@@ -235,8 +235,8 @@ def draw_tangent(ax, result):
         errors = [stats.gmean(result.samples(depth=depth, width=n)) for n in result.axis("width")]
         ax.plot(width, errors, "os"[k], color=f"C{k}", label=f"{depth} hidden, Gaussian readout")
         ax.plot(width, errors[0] * (width / width[0]) ** -0.5, "--", color=f"C{k}")
-    heavy = [stats.gmean(result.samples(branch="heavy_readout", depth=1, width=n)) for n in (32, 128, 512)]
-    ax.plot([32, 128, 512], heavy, "o", color="0.6", label="1 hidden, heavy-tailed readout")
+    heavy = [stats.gmean(result.samples(branch="heavy_readout", depth=1, width=n)) for n in (64, 256, 1024)]
+    ax.plot([64, 256, 1024], heavy, "o", color="0.6", label="1 hidden, heavy-tailed readout")
     ax.set(xscale="log", yscale="log", xlabel="width", ylabel="error of the tangent kernel")
     ax.legend()
 
@@ -247,7 +247,7 @@ descent = Claim(
     "the root of the width.",
     source="Lee, Xiao et al. 2019, Theorem 2.1; same number of steps on both sides",
     criterion=Rate(axis="width", slope=-0.5, abs=0.15),
-    quick=grid(width=[64, 512, 4096], replicates=8),
+    quick=grid(width=[64, 512, 4096], replicates=12),
     full=grid(width=[64, 256, 1024, 4096, 16384], replicates=24),
 )
 TEST = np.array([-0.5, 3.0])
@@ -290,7 +290,7 @@ def kernel_regime(width, rng):
 
 @descent.control(
     "with a readout of size 1/n the hidden layer moves at every width",
-    grid=grid(width=[64, 512, 2048], replicates=2),
+    grid=grid(width=[64, 256, 1024], replicates=6),
 )
 def mean_field(width, rng):
     return median_error(width, rng, power=1.0)
