@@ -1,5 +1,7 @@
 """Duals against 14-digit references, symbolic derivations, mpmath, and quadrature against closed forms."""
 
+import math
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from theorylab.infinite_width import duals
+from theorylab.infinite_width import _activations, duals
 
 # a = b = 1, c = 1/2: D, Ddot to 14 digits, from two resolutions of an independent quadrature
 UNIT = {
@@ -70,7 +72,7 @@ def test_quadrature_equals_closed_form(act):
     rho = np.array([1.0, -1.0, 0.999999, -0.99999, 1 - 1e-12, 0.0, *rng.uniform(-1, 1, 4)])
     c = rho * np.sqrt(a * b)
     z, y = duals.halves(a, b, c)
-    by_quadrature = duals.quadrature_dual(act.fn, act.dfn, act.kinks)(a, b, c, z, y)
+    by_quadrature = _activations.quadrature_dual(act.fn, act.dfn, act.kinks)(a, b, c, z, y)
     for mine, other in zip(act.dual(a, b, c, z, y), by_quadrature):
         np.testing.assert_allclose(mine, other, rtol=0, atol=2e-14 * max(1.0, np.abs(other).max()))
 
@@ -202,6 +204,7 @@ def test_registry():
         (lambda: duals.dual_activation("relu", 1, 1, 2), ValueError, "not a covariance"),
         (lambda: duals.dual_activation("relu", np.nan, 1, 0), ValueError, "a contains nan"),
         (lambda: duals.dual_activation(lambda x: 1.0, 1, 1, 0), ValueError, "same shape"),
+        (lambda: duals.dual_activation(math.tanh, 1, 1, 0), TypeError, "takes no array"),
         (lambda: duals.register("relu", fn=np.tanh), ValueError, "built in"),
         (lambda: duals.register("", fn=np.tanh), TypeError, "non-empty"),
         (lambda: duals.register("x_for_test"), ValueError, "needs fn"),
@@ -243,3 +246,55 @@ def test_extreme_variances(name, scale):
     d, ddot = duals.dual_activation(name, 1.0, 2.0, -0.5)
     assert abs(D / (d * scale**power) - 1.0) < 1e-14
     assert abs(Ddot - ddot) < 1e-14
+
+
+@pytest.mark.parametrize("scale", [1e150, 1e160, 1e300])
+@pytest.mark.parametrize(
+    ("name", "limit", "power"),
+    [
+        ("erf", "sign", 0),
+        ("gelu", "relu", 1),
+        ("normal_cdf", "step", 0),
+        ("silu", "relu", 1),
+        ("tanh", "sign", 0),
+    ],
+)
+def test_large_variances_have_homogeneous_limits(name, limit, power, scale):
+    """Beyond 1e150 nothing is left of the smooth part, and no product may overflow."""
+    D, Ddot = duals.dual_activation(name, scale, 2.0 * scale, -0.5 * scale)
+    d, ddot = duals.dual_activation(limit, 1.0, 2.0, -0.5)
+    assert abs(D / (d * scale**power) - 1.0) < 1e-13
+    if power:
+        assert abs(Ddot - ddot) < 1e-13
+
+
+def test_gaussian_of_large_variances():
+    D, Ddot = duals.dual_activation(duals.gaussian(1.0), 1e200, 2e200, 0.5e200)
+    # Delta = 4 (a b - c^2) = 7e400
+    assert pytest.approx(7.0**-0.5, rel=1e-14) == D * 1e200
+    assert Ddot == 0.0  # 4 c Delta^(-3/2) = 1e-401
+
+
+@pytest.mark.parametrize("gap", [1e-6, 1e-12, 1e-15, 3e-16])
+def test_sign_of_nearly_parallel_pairs(gap):
+    """``(2 / pi) arcsin rho`` with rho of the given numbers, in 60 digits: rounding of the result only."""
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        a, b = np.exp(rng.normal(size=2))
+        c = float(np.sqrt(a * b) * (1.0 - gap) * rng.choice([-1.0, 1.0]))
+        with mp.workdps(60):
+            rho = mp.mpf(c) / mp.sqrt(mp.mpf(float(a)) * mp.mpf(float(b)))
+            exact = 2 / mp.pi * mp.asin(rho) if abs(rho) <= 1 else mp.sign(rho)
+            assert abs(float(mp.mpf(float(duals.dual_activation("sign", a, b, c)[0])) - exact)) < 4e-16
+
+
+def test_distributional_slope_of_sign():
+    a, b, c = 1.3, 0.8, 0.4
+    h = 1e-5
+    up, down = (duals.dual_activation("sign", a, b, c + s * h)[0] for s in (1, -1))
+    D, Ddot = duals.dual_activation(duals.sign(distributional=True), a, b, c)
+    assert duals.dual_activation("sign", a, b, c)[0] == D
+    # Price's theorem: dD / dc, by a difference of error h^2
+    assert abs(Ddot - (up - down) / (2 * h)) < 1e-9
+    assert abs(Ddot - 2.0 / (np.pi * np.sqrt(a * b - c * c))) < 1e-14
+    assert np.isposinf(duals.dual_activation(duals.sign(True), 1.0, 1.0, 1.0)[1])

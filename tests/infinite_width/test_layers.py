@@ -103,6 +103,48 @@ def test_convolution_by_loops(shape, padding):
             assert got[i, j] == pytest.approx((1.3 * patches(c, shape, padding) + 0.2).mean(), rel=1e-13)
 
 
+@pytest.mark.parametrize("padding", ["SAME", "CIRCULAR", "VALID"])
+@pytest.mark.parametrize(
+    ("shape", "strides"), [((3, 3), (2, 2)), ((2, 3), (2, 1)), ((1, 4), (3, 2)), ((2, 2), (3, 3))]
+)
+def test_strided_convolution_by_padding(shape, strides, padding):
+    """Pad so that ceil(n / stride) windows fit, the smaller half in front; then sum each window by itself."""
+    net = Serial(Conv(shape, padding, strides=strides, w_var=1.3, b_var=0.2), GlobalAvgPool())
+    got = net(IMAGES[:2]).K
+
+    def windows(image):
+        for axis in range(2):
+            n, k, step = image.shape[axis], shape[axis], strides[axis]
+            count = (n - k) // step + 1
+            if padding != "VALID":
+                count = -(-n // step)
+                total = max((count - 1) * step + k - n, 0)
+                pad = [(0, 0)] * image.ndim
+                pad[axis] = (total // 2, total - total // 2)
+                image = np.pad(image, pad, mode="constant" if padding == "SAME" else "wrap")
+            stack = [np.take(image, range(o * step, o * step + k), axis=axis) for o in range(count)]
+            image = np.stack(stack, axis=axis)  # the axis of windows stands before that of its pixels
+            image = np.moveaxis(image, axis + 1, -1)
+        return image  # (rows, columns, channels, k, l)
+
+    for i in range(2):
+        for j in range(2):
+            u, v = (windows(IMAGES[q]) for q in (i, j))
+            size = u.shape[2] * shape[0] * shape[1]
+            c = np.einsum("hwckl,ijckl->hwij", u, v) / size
+            assert got[i, j] == pytest.approx((1.3 * c + 0.2).mean(), rel=1e-12)
+
+
+def test_strides_without_pooling():
+    """The diagonal path (Flatten) sees the same positions as that of all pairs."""
+    start = (Conv((3, 2), "SAME", strides=(2, 3), w_var=1.3, b_var=0.2), Activation("relu"))
+    flat = Serial(*start, Flatten(), Dense())(IMAGES[:3])
+    # a last filter as large as the image, with all pairs carried, averages over equal positions
+    H, W = -(-IMAGES.shape[1] // 2), -(-IMAGES.shape[2] // 3)
+    pooled = Serial(*start, Conv((H, W), "VALID"), GlobalAvgPool(), Dense())(IMAGES[:3])
+    np.testing.assert_allclose(flat.K, pooled.K, rtol=1e-12)
+
+
 def test_residual_scale_and_batches(monkeypatch):
     branch = Serial(Activation("relu"), Dense(2.0))
     whole, half = (Serial(Residual(branch, s))(VECTORS).K for s in (1.0, 0.5))

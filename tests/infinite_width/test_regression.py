@@ -10,7 +10,7 @@ import warnings
 import mpmath as mp
 import numpy as np
 import pytest
-from scipy import linalg, stats
+from scipy import linalg, special, stats
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -270,6 +270,52 @@ def test_trained_networks():
     assert other.predict(Z).shape == (4,)
 
 
+def test_scale_in_the_initial_readout_alone():
+    """The tangent kernel of one wide network whose readout has variance s is ``K + s (T - K)``."""
+    s0, width = 2.5, 40_000
+    rng = np.random.default_rng(0)
+    kernel = NNGPKernel(depth=1, activation="erf", w_var=1.7, b_var=0.2)
+    every = np.vstack([X, Z])
+    inner = 1.7 * every @ every.T / X.shape[1] + 0.2
+    w = rng.normal(0, math.sqrt(1.7 / X.shape[1]), (width, X.shape[1]))
+    z = every @ w.T + rng.normal(0, math.sqrt(0.2), width)
+    v = rng.normal(0, math.sqrt(s0), width)
+    slope = v * 2 / math.sqrt(math.pi) * np.exp(-z * z)
+    f = special.erf(z)
+    tangent = (f @ f.T + (slope @ slope.T) * inner) / width
+    n = len(X)
+    K = kernel(every)
+    want, cov = predict_gradient_flow(
+        K[:n, :n], tangent[:n, :n], K[n:, :n], tangent[n:, :n], K[n:, n:], Y, t=30.0, reg=0.1
+    )
+    narrow = stats.lognorm(1e-4, scale=s0)
+    options = {"method": "ntk_init", "noise": 0.1, "train_time": 30.0}
+    model = InfiniteWidthRegressor(kernel, prior=narrow, **options).fit(X, Y)
+    mean, std = model.predict(Z, return_std=True)
+    # 1 / sqrt(width) = 0.005 in each entry of the kernel
+    np.testing.assert_allclose(mean, want, atol=0.03 * np.abs(want).max())
+    np.testing.assert_allclose(std, np.sqrt(s0 * np.diag(cov)), rtol=0.05)
+    assert math.isnan(model.df_)
+    # at s = 1 it is the usual flow, and a random s makes a mixture of means
+    one = InfiniteWidthRegressor(kernel, prior=None, **options).fit(X, Y)
+    same = InfiniteWidthRegressor(kernel, prior=None, **{**options, "method": "ntk"}).fit(X, Y)
+    np.testing.assert_allclose(one.predict(Z), same.predict(Z), rtol=1e-10)
+    wide = InfiniteWidthRegressor(kernel, alpha=3.0, beta=3.0, method="ntk_init", noise=0.1).fit(X, Y)
+    draws = stats.invgamma(3.0, scale=3.0).rvs(400, random_state=0)
+    K, T = kernel.pair(X)
+    Kc, Tc = kernel.pair(Z, X)
+
+    def flow(s):
+        return predict_gradient_flow(K, K + s * (T - K), Kc, Kc + s * (Tc - Kc), kernel(Z), Y, reg=0.1)[0]
+
+    flows = [
+        predict_gradient_flow(K, K + s * (T - K), Kc, Kc + s * (Tc - Kc), kernel(Z), Y, reg=0.1)[0]
+        for s in draws
+    ]
+    error = 5.0 * np.std(flows, axis=0) / 20.0
+    assert np.all(np.abs(wide.predict(Z) - np.mean(flows, axis=0)) < error)
+
+
 def test_optimiser_and_options():
     fixed = InfiniteWidthRegressor(KERNEL, noise=0.1).fit(X, Y)
     tuned = InfiniteWidthRegressor(KERNEL, noise=0.1, optimizer="l-bfgs-b", n_restarts=1, random_state=0).fit(
@@ -310,8 +356,9 @@ def test_infinite_variance():
 
 def test_jitter_and_singular_kernels():
     doubled = np.vstack([X, X])
-    with pytest.warns(RuntimeWarning, match="added jitter"):
+    with pytest.warns(RuntimeWarning, match="added jitter") as caught:
         InfiniteWidthRegressor(KERNEL, noise=0.0).fit(doubled, np.append(Y, Y))
+    assert caught[0].filename == __file__  # the caller's line, not one of the package
 
     class Negative(RBF):
         def __call__(self, A, B=None, eval_gradient=False):
@@ -476,3 +523,26 @@ def test_mixtures_without_variance():
 def test_quantiles_of_mixtures_with_wide_components():
     law = NormalMixture(np.array([1.0 - 1e-30, 1e-30]), np.zeros((2, 1)), np.array([[1.0], [1e24]]))
     np.testing.assert_allclose(law.ppf(0.9), stats.norm.ppf(0.9), rtol=1e-14)
+    assert np.all(np.isfinite(law.ppf(np.array([[1e-40], [0.5], [1 - 1e-16]]))))
+
+
+@pytest.mark.parametrize("q", [1e-8, 0.025, 0.3, 0.5, 0.975, 1.0 - 1e-9])
+def test_quantiles_equal_the_closed_form(q):
+    """The mixture over an inverse-gamma law is a t: quantiles to the 1e-12 of the quadrature."""
+    settings = {"noise": 0.05, "alpha": 1.5, "beta": 0.7}
+    closed = InfiniteWidthRegressor(KERNEL, **settings).fit(X, Y).predict_distribution(Z)
+    mixed = InfiniteWidthRegressor(KERNEL, prior=stats.invgamma(1.5, scale=0.7), noise=0.05).fit(X, Y)
+    law = mixed.predict_distribution(Z)
+    scale = closed.std()
+    assert np.all(np.abs(law.ppf(q) - closed.ppf(q)) < 1e-11 * np.maximum(scale, np.abs(closed.ppf(q))))
+    # one representable step of x moves the probability by at most its density times that step
+    step = law.pdf(law.ppf(q)) * np.spacing(np.abs(law.ppf(q)))
+    assert np.all(np.abs(law.cdf(law.ppf(q)) - q) <= 2.0 * step + 1e-15)
+
+
+def test_law_without_variance_says_so():
+    model = InfiniteWidthRegressor(prior=stats.halfcauchy(), method="readout").fit(np.eye(3), np.arange(3.0))
+    law = model.predict_distribution(np.ones((2, 3)))
+    assert np.all(np.isposinf(law.var()))
+    assert np.all(np.isposinf(law.std()))
+    assert np.all(np.isfinite(law.interval(0.95)[1]))

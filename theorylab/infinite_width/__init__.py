@@ -26,10 +26,13 @@ True
 """
 
 from . import criticality, deep_limit, duals, kernels, layers
+from ._blocked import blocked_cholesky, blocked_solve
 from ._cg import KernelOperator, kernel_cg
 from ._classifier import ScaleMixtureClassifier
+from ._flow import predict_gradient_flow
+from ._lanczos import kernel_logdet
 from ._predictive import NormalMixture
-from ._regressor import InfiniteWidthRegressor, predict_gradient_flow
+from ._regressor import InfiniteWidthRegressor
 from ._sklearn import NNGPKernel, NTKKernel
 from .deep_limit import InfiniteDepthClassifier
 
@@ -41,10 +44,13 @@ __all__ = [
     "NTKKernel",
     "NormalMixture",
     "ScaleMixtureClassifier",
+    "blocked_cholesky",
+    "blocked_solve",
     "criticality",
     "deep_limit",
     "duals",
     "kernel_cg",
+    "kernel_logdet",
     "kernels",
     "layers",
     "predict_gradient_flow",

@@ -13,8 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from theorylab._lib.checks import as_float_array, check_choice, check_int, check_real
 
 from ._engine import Engine
+from ._inputs import check_inputs
 from ._network import make_network
-from .kernels import check_inputs
 
 __all__ = ["KernelOperator", "kernel_cg"]
 
@@ -101,7 +101,7 @@ class KernelOperator(LinearOperator):
         return K.astype(np.float64)
 
 
-def _pivoted_cholesky(A: KernelOperator, rank: int) -> Array:
+def pivoted_cholesky(A: KernelOperator, rank: int) -> Array:
     """Return F (n, r) with ``F F' ~ K``: greedy pivots on the residual diagonal."""
     residual = A.diagonal() - A.noise
     F = np.zeros((residual.size, rank))
@@ -162,7 +162,7 @@ def kernel_cg(
     rtol = check_real(rtol, "rtol", low=0.0)
     noise = A.noise
     if rank and noise > 0:
-        F = _pivoted_cholesky(A, min(rank, A.shape[0]))
+        F = pivoted_cholesky(A, min(rank, A.shape[0]))
         inner = np.linalg.cholesky(noise * np.eye(F.shape[1]) + F.T @ F)
 
         def precondition(r: Array) -> Array:  # Woodbury, for (F F' + noise I)^-1

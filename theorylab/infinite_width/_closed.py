@@ -127,7 +127,7 @@ def rectified_monomial(k: int) -> Dual:
         if k == 2:
             _, other = angle(z, y)
             sine, cosine = 2.0 * np.sqrt(z * y), y - z
-            root = np.sqrt(a * b)
+            root = geometric_mean(a, b)
             series = other * (1.0 + 2.0 * cosine**2) + 3.0 * sine * cosine
             k1, _ = arccosine(z, y)
             return root**2 * series / (2.0 * math.pi), 2.0 * root * k1
@@ -140,33 +140,41 @@ def rectified_monomial(k: int) -> Dual:
     return dual
 
 
+def unit_of(a: Array, b: Array) -> Any:
+    """Return ``sqrt(a b)`` where the product would overflow, else 1: what to divide numbers by."""
+    g = np.sqrt(np.abs(np.real(a))) * np.sqrt(np.abs(np.real(b)))
+    return np.where(g > 1e140, g, 1.0)
+
+
 def scaled_erf(scale: float, gain: float, shift: float) -> Dual:
     """``gain * erf(scale * x) + shift``; the cross term vanishes since erf is odd."""
     s2 = scale * scale
 
     def dual(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
         a, b, c = s2 * a, s2 * b, s2 * c
-        root = np.sqrt(1.0 + 2.0 * (a + b) + 16.0 * a * b * z * y)
-        value = (2.0 / math.pi) * np.arctan(2.0 * c / root)
-        return gain * gain * value + shift * shift, (4.0 / math.pi) * s2 * gain * gain / root
+        u = unit_of(a, b)
+        root = np.sqrt((1.0 + 2.0 * (a + b)) / u / u + 16.0 * (a / u) * (b / u) * z * y)
+        value = (2.0 / math.pi) * np.arctan(2.0 * (c / u) / root)
+        return gain * gain * value + shift * shift, (4.0 / math.pi) * s2 * gain * gain / root / u
 
     return dual
 
 
 def gelu(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``x Phi(x)``."""
-    det = 4.0 * a * b * z * y
-    d0 = 1.0 + a + b + det
-    root = np.sqrt(d0)
-    q = 0.25 + np.arctan(c / root) / (2.0 * math.pi)
-    h = c * (1.0 / (1.0 + a) + 1.0 / (1.0 + b))
-    value = c * q + (det + c * h) / (2.0 * math.pi * root)
-    return value, q + (h + c / d0) / (2.0 * math.pi * root)
+    u = unit_of(a, b)
+    det = 4.0 * (a / u) * (b / u) * z * y
+    d0 = (1.0 + a + b) / u / u + det
+    root, cu = np.sqrt(d0), c / u
+    q = 0.25 + np.arctan(cu / root) / (2.0 * math.pi)
+    h = cu * (1.0 / (1.0 + a) + 1.0 / (1.0 + b))
+    value = c * q + u * (det + cu * h) / (2.0 * math.pi * root)
+    return value, q + (h + cu / u / u / d0) / (2.0 * math.pi * root)
 
 
 def _exponents(a: Array, b: Array, c: Array, z: Array) -> tuple[Array, Array]:
     """Return ``exp(c - m)`` and ``exp(-c - m)`` with ``m = (a + b) / 2``, the first without cancellation."""
-    gap = 0.5 * (np.sqrt(a) - np.sqrt(b)) ** 2 + 2.0 * np.sqrt(a * b) * z
+    gap = 0.5 * (np.sqrt(a) - np.sqrt(b)) ** 2 + 2.0 * np.sqrt(a) * np.sqrt(b) * z
     return np.exp(-gap), np.exp(-c - 0.5 * (a + b))
 
 
@@ -203,9 +211,10 @@ def gaussian(g: float) -> Dual:
     """``exp(-g x^2)``."""
 
     def dual(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
-        delta = 1.0 + 2.0 * g * (a + b) + 16.0 * g * g * a * b * z * y
-        value = 1.0 / np.sqrt(delta)
-        return value, 4.0 * g * g * c * value / delta
+        u = unit_of(a, b)
+        delta = (1.0 + 2.0 * g * (a + b)) / u / u + 16.0 * g * g * (a / u) * (b / u) * z * y
+        value = 1.0 / np.sqrt(delta) / u
+        return value, 4.0 * g * g * (c / u) * value / delta / u
 
     return dual
 
@@ -214,7 +223,7 @@ def fourier(g: float) -> Dual:
     """``sqrt(2) sin(sqrt(2 g) x + pi / 4)``: random Fourier features of the kernel ``exp(-g |x - y|^2)``."""
 
     def dual(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
-        gap = (np.sqrt(a) - np.sqrt(b)) ** 2 + 4.0 * np.sqrt(a * b) * z
+        gap = (np.sqrt(a) - np.sqrt(b)) ** 2 + 4.0 * np.sqrt(a) * np.sqrt(b) * z
         value = np.exp(-g * gap)
         return value, 2.0 * g * value
 
@@ -223,12 +232,14 @@ def fourier(g: float) -> Dual:
 
 def gabor(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``exp(-x^2) sin x``; the derivative follows from Price's theorem, ``Ddot = dD / dc``."""
-    quad = 16.0 * a * b * z * y
-    delta, n = 1.0 + 2.0 * (a + b) + quad, a + b + quad
-    r = c / delta
-    outer = np.exp(-0.5 * n / delta) / np.sqrt(delta)
+    u = unit_of(a, b)
+    linear, quad = 2.0 * (a + b) / u / u, 16.0 * (a / u) * (b / u) * z * y
+    delta, n = 1.0 / u / u + linear + quad, 0.5 * linear + quad
+    r, cu = c / u / u / delta, c / u
+    outer = np.exp(-0.5 * n / delta) / np.sqrt(delta) / u
     sh, ch = np.sinh(r), np.cosh(r)
-    slope = ch * (1.0 + 8.0 * c * r) / delta + sh * (4.0 * r + 4.0 * r * (delta - n) / delta)
+    curve = 8.0 * cu * (r * u)
+    slope = ch * (1.0 + curve) / delta / u / u + sh * 4.0 * r * (1.0 + (delta - n) / delta)
     return outer * sh, outer * slope
 
 

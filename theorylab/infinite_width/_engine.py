@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from theorylab._lib.threads import limit_threads
 
-from . import _fused, _pairs
+from . import _fused, _interpolate, _pairs
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
 from ._table import batch_dual, collapse
 
@@ -107,7 +107,7 @@ class Engine:
 
         def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
             gx, gy = scales[0][i0:i1], scales[1][j0:j1]
-            _fused.collapsed(
+            _interpolate.collapsed(
                 tile.gram, tile.k, tile.t, self.ry[j0:j1], self.rx[i0:i1], gy, gx, tk, tt, panels, self.want_t
             )
 
@@ -125,14 +125,14 @@ class Engine:
             p = (be - al) ** 2 / total if total else 0.0
             gain = np.sqrt(w * 0.5 * total)
             shift = np.zeros(L + 1)
-            kernel = _fused.slopes64 if self.dtype == np.float64 else _fused.slopes32
+            kernel = _fused.slopes
         else:
             _, scale, amplitude, offset = family
             p = 0.0
             gain = np.sqrt(w * 2.0 / math.pi) * abs(amplitude)
             shift = np.full(L + 1, offset**2)
             shift[0] = 0.0
-            kernel = _fused.erf64 if self.dtype == np.float64 else _fused.erf32
+            kernel = _fused.erf
         ca = fan / safe_w if net.standard else np.ones(L + 1)
         beta = b + w * shift
         cb = fan * shift + has_bias if net.standard else beta

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -9,13 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, lapack, solve_triangular
 
-__all__ = ["factor", "solve", "whiten"]
+__all__ = ["caller_level", "factor", "solve", "whiten"]
 
 Array = NDArray[Any]
 LADDER = (0.0, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6)
 
 
-def factor(C: Array, name: str = "the kernel matrix", stacklevel: int = 3) -> Array:
+def caller_level() -> int:
+    """Return the `stacklevel` at which a warning of the calling function names the user's line."""
+    package = __name__.rpartition(".")[0]
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def factor(C: Array, name: str = "the kernel matrix") -> Array:
     """Return the lower Cholesky factor of `C`, adding as little jitter as needed.
 
     Warns
@@ -40,10 +50,9 @@ def factor(C: Array, name: str = "the kernel matrix", stacklevel: int = 3) -> Ar
             if jitter:
                 warnings.warn(
                     f"{name} is not positive definite to rounding: added jitter {jitter:.3g} to its "
-                    f"diagonal; "
-                    "raise noise to avoid it",
+                    "diagonal; raise noise to avoid it",
                     RuntimeWarning,
-                    stacklevel=stacklevel,
+                    stacklevel=caller_level(),
                 )
             return np.asarray(L)
         pivot = max(int(info), 1)

@@ -63,9 +63,9 @@ def covariance_gap(act: Activation, alpha: Array, beta: Array, e: Array) -> Arra
     g = alpha * beta
     safe = np.where(g > 0, g, 1.0)
     z = np.clip(e / (2.0 * safe), 0.0, 1.0)
-    if act.name in ("sign", "step", "rectified_monomial(0)"):
+    if act.name in ("sign", "distributional sign", "step", "rectified_monomial(0)"):
         theta, _ = angle(z, 1.0 - z)
-        return np.asarray(theta * (2.0 if act.name == "sign" else 0.5) / math.pi)
+        return np.asarray(theta * (2.0 if act.name.endswith("sign") else 0.5) / math.pi)
     if act.family is not None and act.family[0] == "slopes":
         al, be = act.family[1:]
         theta, _ = angle(z, 1.0 - z)
@@ -206,7 +206,7 @@ def opposite(
     family = net.act.family
     even = family is not None and family[0] == "slopes" and family[1] == -family[2]
     smooth = net.act.name in ("sin", "gabor") or (family is not None and family[0] == "erf" and not family[3])
-    odd = smooth or net.act.name == "sign"
+    odd = smooth or net.act.name.endswith("sign")
     if (even or odd) and net.depth and not any(net.b[:-1]):
         # without hidden biases both kernels are even (or odd) functions of one point
         k, t, _ = recompute(net, X, -Y, dx, dy, rows, cols, exact=smooth, fan_in=fan_in)

@@ -13,7 +13,7 @@ from scipy.special import gammaln
 from ._linalg import factor, solve, whiten
 from ._scale import LogDensity, infinite_mean, posterior_nodes
 
-__all__ = ["Components", "Independent", "Shared", "flow"]
+__all__ = ["Components", "Independent", "Shared"]
 
 Array = NDArray[Any]
 LOG2PI = math.log(2.0 * math.pi)
@@ -149,35 +149,3 @@ class Independent:
             cov = np.stack([si * full - si**2 * (P / B) @ P.T for si, B in zip(s, self.B)])
         heavy = infinite_mean(s, self.weights)
         return Components(self.df, self.weights, loc, var, np.full(s.size, self.noise), cov, heavy)
-
-
-def flow(
-    K: Array,
-    T: Array,
-    K_cross: Array,
-    T_cross: Array,
-    K_test: Array,
-    Y: Array,
-    t: float,
-    reg: float,
-    scale: float = 1.0,
-) -> tuple[Array, Array]:
-    """Return mean (m, k) and covariance (m, m) of a network after gradient flow for time `t`.
-
-    ``G = T_* (I - exp(-scale T t / n)) T^-1`` with ``T <- T + reg I``; see `predict_gradient_flow`.
-    """
-    A = np.array(T, dtype=np.float64)
-    A[np.diag_indices_from(A)] += reg
-    if math.isinf(t):
-        L = factor(A, "the training kernel")
-        G = solve(L, T_cross.T).T
-    else:
-        e, U = np.linalg.eigh(A)
-        # (1 - exp(-x)) / e tends to t / n where e vanishes
-        rate = scale * t / A.shape[0]
-        x = rate * np.maximum(e, 0.0)
-        filt = np.where(x > 1e-300, -np.expm1(-x) / np.where(x > 1e-300, x, 1.0), 1.0) * rate
-        G = (T_cross @ U) * filt @ U.T
-    half = G @ K_cross.T
-    cov = K_test + G @ K @ G.T - half - half.T
-    return G @ Y, cov

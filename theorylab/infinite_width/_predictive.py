@@ -25,15 +25,19 @@ class NormalMixture:
         Means of the components at each point.
     scale : ndarray, shape (k, ...)
         Their standard deviations.
+    infinite_variance : bool
+        Whether the law that the components stand for has no variance.
 
     Notes
     -----
     Methods broadcast their argument against the shape of the points, like a frozen
-    `scipy.stats` law whose `loc` is an array. Cost O(k) per value; quantiles by bisection and Newton.
+    `scipy.stats` law whose `loc` is an array. Cost O(k) per value; quantiles by some ten
+    steps of a bracketed Newton iteration.
     """
 
-    def __init__(self, weights: Array, loc: Array, scale: Array) -> None:
+    def __init__(self, weights: Array, loc: Array, scale: Array, *, infinite_variance: bool = False) -> None:
         self.weights = np.asarray(weights)
+        self.infinite_variance = infinite_variance
         self.loc, self.scale = np.broadcast_arrays(loc, scale)
         self.shape = self.loc.shape[1:]
 
@@ -74,25 +78,21 @@ class NormalMixture:
     def ppf(self, q: ArrayLike) -> Array:
         """Quantiles, to rounding."""
         level = np.asarray(q, dtype=np.float64)
-        level, _ = np.broadcast_arrays(level, np.empty(np.broadcast_shapes(level.shape, self.shape)))
-        inside = (level > 0) & (level < 1)
-        safe = np.where(inside, level, 0.5)
-        lead = level.ndim - len(self.shape)
+        shape = np.broadcast_shapes(level.shape, self.shape)
+        level = np.broadcast_to(level, shape).ravel()
         k = self.weights.size
-        loc = self.loc.reshape((k,) + (1,) * lead + self.shape)
-        scale = self.scale.reshape((k,) + (1,) * lead + self.shape)
-        ends = loc + scale * special.ndtri(safe)
-        low, high = ends.min(axis=0), ends.max(axis=0)
-        upper = safe > 0.5
-        for _ in range(200):  # heavy tails make wide brackets
-            if np.all(high - low <= 2e-16 * np.maximum(np.abs(low), np.abs(high))):
-                break
-            middle = 0.5 * (low + high)
-            below = np.where(upper, self.sf(middle) > 1.0 - safe, self.cdf(middle) < safe)
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        out = 0.5 * (low + high)
-        out = np.where(inside, out, np.where(level == 0, -np.inf, np.where(level == 1, np.inf, np.nan)))
-        return np.asarray(out)
+        lead = (k,) + (1,) * (len(shape) - len(self.shape)) + self.shape
+        loc, scale = (
+            np.broadcast_to(v.reshape(lead), (k, *shape)).reshape(k, -1) for v in (self.loc, self.scale)
+        )
+        out = np.where(level == 0, -np.inf, np.where(level == 1, np.inf, np.nan))
+        inside = np.flatnonzero((level > 0) & (level < 1))
+        for start in range(0, inside.size, 4096):
+            i = inside[start : start + 4096]
+            side = np.where(level[i] > 0.5, -1.0, 1.0)  # the upper tail is the lower one of -x
+            tail = np.minimum(level[i], 1.0 - level[i])
+            out[i] = side * _lower_quantile(tail, self.weights, side * loc[:, i], scale[:, i])
+        return np.asarray(out.reshape(shape))[()]
 
     def interval(self, confidence: float) -> tuple[Array, Array]:
         """Central interval of the given probability."""
@@ -108,7 +108,9 @@ class NormalMixture:
         return np.asarray(np.tensordot(self.weights, self.loc, axes=1))
 
     def var(self) -> Array:
-        """Variance."""
+        """Variance; infinite where the scale of the mixture has no mean."""
+        if self.infinite_variance:
+            return np.full(self.shape, math.inf)[()]
         centred = self.loc - self.mean()
         return np.asarray(np.tensordot(self.weights, self.scale**2 + centred**2, axes=1))
 
@@ -127,3 +129,42 @@ class NormalMixture:
         loc = self.loc[(flat, *index)]
         scale = self.scale[(flat, *index)]
         return np.asarray((loc + scale * rng.standard_normal(flat.shape)).reshape(lead))
+
+
+def _lower_quantile(tail: Array, weights: Array, loc: Array, scale: Array) -> Array:
+    """Solve ``sum_k w_k Phi((x - loc_k) / scale_k) = tail <= 1/2`` for arrays loc, scale (k, points).
+
+    Newton's iteration for the logarithm of the sum in ``asinh`` of x, where power tails are straight
+    lines; a step that leaves the bracket is replaced by bisection.
+    """
+    w = weights[:, None]
+    ends = loc + scale * special.ndtri(tail)
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    with np.errstate(divide="ignore"):
+        unit = np.exp(np.clip(np.sum(w * np.log(scale), axis=0), -600.0, 600.0))
+    centre = np.clip(np.sum(w * loc, axis=0), low, high)
+    x = np.clip(centre + unit * special.ndtri(tail), low, high)
+    active = np.flatnonzero(high > low)
+    for _ in range(200):
+        if active.size == 0:
+            break
+        a, y, u, c = active, x[active], unit[active], centre[active]
+        with np.errstate(all="ignore"):
+            t = (y - loc[:, a]) / scale[:, a]
+            t = np.where(scale[:, a] > 0, t, np.where(y >= loc[:, a], np.inf, -np.inf))
+            value = np.sum(w * special.ndtr(t), axis=0)
+            density = np.sum(w * np.exp(-0.5 * t * t) / scale[:, a], axis=0, where=scale[:, a] > 0)
+            density /= math.sqrt(2.0 * math.pi)
+            below = value < tail[a]
+            low[a], high[a] = np.where(below, y, low[a]), np.where(below, high[a], y)
+            place = np.arcsinh((y - c) / u)
+            step = np.log(value / tail[a]) * value / (density * u * np.cosh(place))
+            new = c + u * np.sinh(place - step)
+            mean = 0.5 * (np.arcsinh((low[a] - c) / u) + np.arcsinh((high[a] - c) / u))
+            middle = np.clip(c + u * np.sinh(mean), low[a], high[a])
+        new = np.where((new > low[a]) & (new < high[a]), new, middle)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            near = np.abs(new - y) <= 2e-16 * np.abs(y) + 1e-15 * np.where(density > 0, value / density, 0.0)
+        x[a] = new
+        active = a[~(near | (new == y))]
+    return np.asarray(x)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import Kernel
@@ -17,82 +17,18 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from theorylab._lib.checks import check_choice, check_int, check_real
 
-from ._linalg import factor
-from ._posterior import Components, Independent, Shared, flow
-from ._predictive import NormalMixture
-from ._scale import LogDensity, infinite_mean, log_prior, posterior_nodes
+from ._linalg import caller_level, factor
+from ._posterior import Independent, Shared
+from ._prediction import Predictor
+from ._scale import log_prior
 from ._sklearn import NNGPKernel
 
-__all__ = ["InfiniteWidthRegressor", "predict_gradient_flow"]
+__all__ = ["InfiniteWidthRegressor"]
 
 Array = NDArray[Any]
 
 
-def predict_gradient_flow(
-    K: ArrayLike,
-    T: ArrayLike,
-    K_cross: ArrayLike,
-    T_cross: ArrayLike,
-    K_test: ArrayLike,
-    y: ArrayLike,
-    *,
-    t: float = math.inf,
-    reg: float = 0.0,
-) -> tuple[Array, Array]:
-    """Predict mean and covariance of an infinitely wide network trained by gradient flow.
-
-    Parameters
-    ----------
-    K, T : array_like, shape (n, n)
-        NNGP and NTK of the training points.
-    K_cross, T_cross : array_like, shape (m, n)
-        Test against training points.
-    K_test : array_like, shape (m, m)
-    y : array_like, shape (n,) or (n, k)
-    t : float
-        Training time for the loss ``|f - y|^2 / (2 n)`` at learning rate 1; infinity allowed.
-    reg : float
-        Added to the diagonal of `T`; absolute.
-
-    Returns
-    -------
-    mean : ndarray, shape (m,) or (m, k)
-    cov : ndarray, shape (m, m)
-
-    Notes
-    -----
-    With ``G = T_* (I - exp(-T t / n)) T^-1`` the mean is ``G y`` and the covariance
-    ``K_** + G K G' - G K_*' - K_* G'``. One eigendecomposition (n^3), or a Cholesky at t = inf.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from theorylab.infinite_width import kernels, predict_gradient_flow
-    >>> X, Z, y = np.eye(3), np.ones((1, 3)), np.arange(3.0)
-    >>> s = dict(depth=1, activation="erf", w_var=1.5, b_var=0.1)
-    >>> (K, T), (Kc, Tc) = kernels.nngp_ntk(X, **s), kernels.nngp_ntk(Z, X, **s)
-    >>> mean, cov = predict_gradient_flow(K, T, Kc, Tc, kernels.nngp(Z, **s), y)
-    >>> mean.shape, cov.shape
-    ((1,), (1, 1))
-    """
-    target = np.asarray(y, dtype=np.float64)
-    arrays = [np.asarray(a, dtype=np.float64) for a in (K, T, K_cross, T_cross, K_test)]
-    n, m = arrays[0].shape[0], arrays[4].shape[0]
-    for a, shape, name in zip(
-        arrays, ((n, n), (n, n), (m, n), (m, n), (m, m)), ("K", "T", "K_cross", "T_cross", "K_test")
-    ):
-        if a.shape != shape:
-            raise ValueError(f"{name} has shape {a.shape}, expected {shape} for n = {n}, m = {m}")
-    if target.ndim not in (1, 2) or target.shape[0] != n:
-        raise ValueError(f"y has shape {target.shape}, expected ({n},) or ({n}, k)")
-    time = check_real(t, "t", low=0.0, finite=False)
-    reg = check_real(reg, "reg", low=0.0)
-    k, tk, kc, tc, kt = arrays
-    mean, cov = flow(k, tk, kc, tc, kt, target.reshape(n, -1), time, reg)
-    return (mean[:, 0] if target.ndim == 1 else mean), cov
-
-
-class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class InfiniteWidthRegressor(Predictor, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Scale mixture of Gaussian processes with the kernel of an infinitely wide network.
 
     The readout's weights have a random variance ``s``; given s the network is a Gaussian process with
@@ -102,7 +38,7 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     kernel : scikit-learn Kernel, optional
-        Default ``NNGPKernel()``. Any scikit-learn kernel; methods "ntk" and "readout" need ours.
+        Default ``NNGPKernel()``. Any scikit-learn kernel; methods other than "nngp" need ours.
     prior : {"invgamma"}, None, frozen scipy.stats law, or callable
         Law of s. None is the point mass at 1 (a Gaussian process); a callable maps an array s to log
         densities.
@@ -113,11 +49,12 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         the noise variance itself.
     shared_noise : bool
         Whether the noise shares the scale s. True is the paper's model.
-    method : {"nngp", "ntk", "readout"}
+    method : {"nngp", "ntk", "readout", "ntk_init"}
         Bayesian posterior; or the ensemble of networks trained by gradient flow on all layers, or on the
-        readout only, where training leaves the law of s as it was.
+        readout only, where training leaves the law of s as it was. With "ntk" the factor ``sqrt(s)`` stands
+        in the forward pass; with "ntk_init" in the initial readout alone, whose gradient it does not scale.
     train_time : float
-        For "ntk" and "readout": time of gradient flow on ``|f - y|^2 / (2 n)``.
+        For trained networks: time of gradient flow on ``|f - y|^2 / (2 n)``.
     optimizer : {None, "l-bfgs-b"} or callable
         Maximises the evidence over the kernel's `theta`; a callable follows scikit-learn's convention
         ``optimizer(obj_func, initial_theta, bounds) -> (theta, value)``.
@@ -151,6 +88,10 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     The posterior mean is that of a Gaussian process, and with shared noise the predictive differs from
     one with maximum-likelihood amplitude only by O(1/n): the mixture adapts its scale, it does not
     make the mean robust to outliers. Cost: n^3 / 3 for fitting, n^2 m for variances.
+
+    A network trained with its scale in the initial readout alone follows the tangent kernel
+    ``K + s (T - K)``, so that its mean depends on s: a mixture, by quadrature over the prior, with one
+    Cholesky factor for each of its nodes (some 200) at infinite time.
 
     References
     ----------
@@ -203,7 +144,7 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._alpha = check_real(self.alpha, "alpha", low=0.0, open_low=True)
         self._beta = check_real(self.beta, "beta", low=0.0, open_low=True)
         self._noise = check_real(self.noise, "noise", low=0.0)
-        check_choice(self.method, "method", ("nngp", "ntk", "readout"))
+        check_choice(self.method, "method", ("nngp", "ntk", "readout", "ntk_init"))
         self._time = check_real(self.train_time, "train_time", low=0.0, finite=False)
         check_int(self.n_restarts, "n_restarts", low=0)
         log_prior(self.prior, self._alpha, self._beta)
@@ -249,17 +190,13 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._y_mean = columns.mean(axis=0) if self.normalize_y else np.zeros(columns.shape[1])
         spread = columns.std(axis=0) if self.normalize_y else np.ones(columns.shape[1])
         self._y_std = np.where(spread > 0, spread, 1.0)
-        self.X_train_, self.y_train_ = X, target
+        self.X_train_, self.y_train_ = np.asarray(X), target
         self._Y = (columns - self._y_mean) / self._y_std
         self.kernel_ = NNGPKernel() if self.kernel is None else clone(self.kernel)
         if self.optimizer is not None and self.kernel_.n_dims > 0:
             self._optimise()
         self._condition()
         return self
-
-    @property
-    def _log_prior(self) -> LogDensity | None:
-        return log_prior(self.prior, self._alpha, self._beta)  # rebuilt, for closures do not pickle
 
     def _state(self, K: Array) -> Shared | Independent:
         if self.shared_noise:
@@ -279,7 +216,7 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         conjugate = isinstance(self._posterior, Shared) and self._posterior.conjugate
         self.alpha_, self.beta_ = self._alpha, self._beta
         if self.method != "nngp":
-            closed = isinstance(self.prior, str) and math.isinf(self._time)
+            closed = isinstance(self.prior, str) and math.isinf(self._time) and self.method != "ntk_init"
             self.df_ = 2.0 * self._alpha if closed else math.nan
             self.df_ = math.inf if self.prior is None else self.df_
         elif conjugate:
@@ -319,7 +256,7 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
                     f"the optimiser stopped early ({result.message}); rescale the data or widen the "
                     f"bounds of the kernel",
                     ConvergenceWarning,
-                    stacklevel=4,
+                    stacklevel=caller_level(),
                 )
             return result.x, float(result.fun)
 
@@ -371,182 +308,3 @@ class InfiniteWidthRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         K, dK = self.kernel_.clone_with_theta(theta)(self.X_train_, eval_gradient=True)
         state = self._state(np.asarray(K, dtype=np.float64))
         return state.lml, state.gradient(dK)
-
-    # -- predicting ------------------------------------------------------------------------------
-
-    def _components(self, X: Array, want_cov: bool) -> Components:
-        if self.method == "nngp":
-            cross = np.asarray(self.kernel_(X, self.X_train_), dtype=np.float64)
-            diag = np.asarray(self.kernel_.diag(X), dtype=np.float64)
-            full = np.asarray(self.kernel_(X), dtype=np.float64) if want_cov else None
-            return self._posterior.predict(cross, diag, full)
-        K_cross, T_cross = (np.asarray(M, dtype=np.float64) for M in self.kernel_.pair(X, self.X_train_))
-        K_test = np.asarray(self.kernel_.pair(X)[0], dtype=np.float64)
-        T = self._T
-        if self.method == "readout":
-            T, T_cross = self._K, K_cross
-
-        def run(scale: float) -> tuple[Array, Array]:
-            return flow(self._K, T, K_cross, T_cross, K_test, self._Y, self._time, self._noise, scale)
-
-        if math.isinf(self._time) or self.prior is None:
-            loc, cov = run(1.0)
-            if isinstance(self.prior, str):
-                s, weights, df = np.array([self._beta / self._alpha]), np.ones(1), 2.0 * self._alpha
-            elif self._log_prior is None:
-                s, weights, df = np.ones(1), np.ones(1), math.inf
-            else:
-                s, weights, _ = posterior_nodes(self._log_prior, None)
-                df = None
-            locs, covs = loc[None], s[:, None, None] * cov
-        else:
-            assert self._log_prior is not None
-            s, weights, _ = posterior_nodes(self._log_prior, None)
-            df = None
-            parts = [run(float(si)) for si in s]
-            locs = np.stack([p[0] for p in parts])
-            covs = np.stack([si * p[1] for si, p in zip(s, parts)])
-        var = np.maximum(np.einsum("sii->si", covs), 0.0)
-        noise = s * self._noise if self.shared_noise else np.full(s.size, self._noise)
-        heavy = df is None and infinite_mean(s, weights)
-        return Components(df, weights, locs, var, noise, covs if want_cov else None, heavy)
-
-    def _inputs(self, X: ArrayLike) -> Array:
-        check_is_fitted(self, "_posterior")
-        return np.asarray(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
-
-    def _inflate(self, df: float | None, heavy: bool, stacklevel: int) -> float:
-        """Return variance / shape of a t, warning where it is infinite."""
-        if heavy:
-            warnings.warn(
-                "the predictive mixture has no finite variance, for the law of the scale has no mean; use "
-                "predict_distribution for quantiles",
-                UserWarning,
-                stacklevel=stacklevel,
-            )
-            return math.inf
-        if df is None or math.isinf(df):
-            return 1.0
-        if df <= 2.0:
-            warnings.warn(
-                f"the predictive t has {df:g} degrees of freedom, so its variance is infinite; use "
-                "predict_distribution for quantiles, or a larger alpha",
-                UserWarning,
-                stacklevel=stacklevel,
-            )
-            return math.inf
-        return df / (df - 2.0)
-
-    def predict(self, X: ArrayLike, return_std: bool = False, return_cov: bool = False) -> Any:
-        """Predict the mean of the latent function, and its standard deviation or covariance.
-
-        Parameters
-        ----------
-        X : array_like, shape (m, d)
-        return_std, return_cov : bool
-            At most one. The standard deviation and covariance of the predictive law, not its scale
-            and shape; of the function without noise.
-
-        Returns
-        -------
-        mean : ndarray, shape (m,) or (m, k)
-        std : ndarray like `mean`; or cov : ndarray, shape (m, m) or (m, m, k)
-
-        Warns
-        -----
-        UserWarning
-            If the degrees of freedom are at most 2, or the scale of a mixture has no mean: the standard
-            deviation is infinite.
-        """
-        if return_std and return_cov:
-            raise ValueError("return_std and return_cov are exclusive: ask for one of them")
-        X = self._inputs(X)
-        parts = self._components(X, return_cov)
-        loc = np.tensordot(
-            parts.weights, np.broadcast_to(parts.loc, (parts.weights.size, *parts.loc.shape[1:])), axes=1
-        )
-        mean = loc * self._y_std + self._y_mean
-        out_mean = mean[:, 0] if self._single else mean
-        if not (return_std or return_cov):
-            return out_mean
-        factor_ = self._inflate(parts.df, parts.heavy, 3)
-        centred = parts.loc - loc
-        if return_std:
-            spread = np.tensordot(parts.weights, parts.var, axes=1)[:, None]
-            between = np.tensordot(
-                parts.weights, np.broadcast_to(centred**2, (parts.weights.size, *loc.shape)), axes=1
-            )
-            std = np.sqrt(_scaled(factor_, spread + between)) * self._y_std
-            return out_mean, (std[:, 0] if self._single else std)
-        assert parts.cov is not None
-        within = np.tensordot(parts.weights, parts.cov, axes=1)
-        covs = []
-        for k in range(loc.shape[1]):
-            c = np.broadcast_to(centred[:, :, k], (parts.weights.size, loc.shape[0]))
-            covs.append(_scaled(factor_, within + (parts.weights[:, None] * c).T @ c) * self._y_std[k] ** 2)
-        return out_mean, (covs[0] if self._single else np.stack(covs, axis=-1))
-
-    def predict_distribution(self, X: ArrayLike, observed: bool = False) -> Any:
-        """Return the marginal predictive law at each point, with pdf, cdf, ppf, interval and rvs.
-
-        Parameters
-        ----------
-        X : array_like, shape (m, d)
-        observed : bool
-            Include the noise: the law of a new observation rather than of the function.
-
-        Returns
-        -------
-        scipy.stats frozen law, or NormalMixture
-            Of shape (m,) or (m, k): t, normal, or a finite mixture of normals.
-        """
-        parts = self._components(self._inputs(X), False)
-        var = parts.var + (parts.noise[:, None] if observed else 0.0)
-        loc = parts.loc * self._y_std + self._y_mean
-        scale = np.sqrt(var)[:, :, None] * self._y_std
-        if self._single:
-            loc, scale = loc[..., 0], scale[..., 0]
-        if parts.df is None:
-            return NormalMixture(parts.weights, loc, scale)
-        floor = np.maximum(scale[0], np.finfo(np.float64).tiny)
-        if math.isinf(parts.df):
-            return stats.norm(loc=loc[0], scale=floor)
-        return stats.t(df=parts.df, loc=loc[0], scale=floor)
-
-    def sample_y(self, X: ArrayLike, n_samples: int = 1, random_state: Any = 0) -> Array:
-        """Draw functions from the joint predictive law; one scale s per draw.
-
-        Parameters
-        ----------
-        X : array_like, shape (m, d)
-        n_samples : int
-        random_state : int, RandomState or None
-
-        Returns
-        -------
-        ndarray, shape (m, n_samples) or (m, k, n_samples)
-        """
-        n_samples = check_int(n_samples, "n_samples", low=1)
-        rng = check_random_state(random_state)
-        parts = self._components(self._inputs(X), True)
-        assert parts.cov is not None
-        choice = rng.choice(parts.weights.size, size=n_samples, p=parts.weights)
-        m, k = parts.loc.shape[1:]
-        out = np.empty((n_samples, m, k))
-        for node in np.unique(choice):
-            rows = np.flatnonzero(choice == node)
-            e, U = np.linalg.eigh(parts.cov[node])
-            root = U * np.sqrt(np.maximum(e, 0.0))
-            z = rng.standard_normal((rows.size, m, k))
-            loc = parts.loc[node if parts.loc.shape[0] > 1 else 0]
-            stretch = 1.0
-            if parts.df is not None and math.isfinite(parts.df):
-                stretch = np.sqrt(parts.df / rng.chisquare(parts.df, size=rows.size))[:, None, None]
-            out[rows] = loc + stretch * np.einsum("ij,rjk->rik", root, z)
-        out = out * self._y_std + self._y_mean
-        return out[:, :, 0].T if self._single else np.moveaxis(out, 0, -1)
-
-
-def _scaled(factor_: float, values: Array) -> Array:
-    """Return ``factor * values`` with ``inf * 0 = inf``."""
-    return np.full(values.shape, math.inf) if math.isinf(factor_) else factor_ * values

@@ -9,6 +9,7 @@ from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
 from . import kernels
 from ._gradient import log_gradients
+from ._inputs import check_inputs
 from ._network import Network, make_network
 
 __all__ = ["NNGPKernel", "NTKKernel"]
@@ -95,7 +96,7 @@ class _NetworkKernel(Kernel):
             return function(X, Y, **self._settings())
         if Y is not None:
             raise ValueError("Gradient can only be evaluated when Y is None.")
-        x, _ = kernels.check_inputs(X, None)
+        x, _ = check_inputs(X, None)
         names = tuple(h.name for h in self.hyperparameters if not h.fixed)
         # theta is sorted by name, and so are the slices of the gradient
         gradient = log_gradients(self._network(), x, names, self._tangent)

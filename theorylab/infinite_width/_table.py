@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import _pairs
 from ._closed import Dual, angle
-from ._fused import mehler, tensor
+from ._interpolate import mehler, tensor
 from ._network import Diagonal, Network, diagonal
 from ._quadrature import legendre
 from .duals import Activation

@@ -23,49 +23,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from theorylab._lib.checks import as_float_array, check_int
+from theorylab._lib.checks import check_choice, check_int
 
 from . import _pairs
 from ._engine import Engine, squares
+from ._inputs import check_inputs, matrix
 from ._network import LIMIT, Network, diagonal, kernel_diagonal, make_network
 
 __all__ = ["from_stax_std", "nngp", "nngp_ntk", "ntk", "rkhs_sqdist", "tiles"]
 
 Array = NDArray[Any]
-
-
-def check_inputs(
-    X: ArrayLike, Y: ArrayLike | None, dtype: DTypeLike | None = None
-) -> tuple[Array, Array | None]:
-    """Return X and Y as matrices of one dtype."""
-    x = as_float_array(X, "X", ndim=2)
-    y = None if Y is None else as_float_array(Y, "Y", ndim=2)
-    for array, name in ((x, "X"), (y, "Y")):
-        if array is not None and array.size == 0:
-            raise ValueError(
-                f"{name} is empty: it has shape {array.shape}, expected at least one row and one column"
-            )
-    if y is not None and y.shape[1] != x.shape[1]:
-        raise ValueError(f"Y has {y.shape[1]} features, expected {x.shape[1]} to match X of shape {x.shape}")
-    if dtype is not None:
-        target = np.dtype(dtype)
-        if target not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise ValueError(f"dtype must be float32 or float64, got {target}")
-    elif y is None:
-        target = x.dtype
-    else:
-        target = np.promote_types(x.dtype, y.dtype)
-    x = x.astype(target, copy=False)
-    return x, None if y is None else y.astype(target, copy=False)
-
-
-def _matrix(out: Any, name: str, shape: tuple[int, int], dtype: Any) -> Any:
-    """Return a new matrix or the checked `out`."""
-    if out is None:
-        return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
-        raise ValueError(f"{name} must be a writable array of shape {shape} and dtype {dtype}")
-    return out
 
 
 def _both(
@@ -76,13 +43,24 @@ def _both(
     want_k: bool,
     want_t: bool,
     out: Any,
+    accum_dtype: DTypeLike | None = None,
 ) -> tuple[Any, Any]:
     x, y = check_inputs(X, Y, dtype)
+    target = x.dtype
+    if accum_dtype is not None:
+        wide = check_choice(
+            np.dtype(accum_dtype), "accum_dtype", (np.dtype(np.float32), np.dtype(np.float64))
+        )
+        if wide.itemsize < target.itemsize:
+            raise ValueError(
+                f"accum_dtype is {wide}, expected at least the precision of the result, {target}"
+            )
+        x, y = x.astype(wide, copy=False), None if y is None else y.astype(wide, copy=False)
     engine = Engine(net, x, y, want_t)
     shape = (engine.n, engine.m)
     given_k, given_t = out if isinstance(out, tuple) else (out, out)
-    K = _matrix(given_k, "out", shape, x.dtype) if want_k else None
-    T = _matrix(given_t, "out", shape, x.dtype) if want_t else None
+    K = matrix(given_k, "out", shape, target) if want_k else None
+    T = matrix(given_t, "out", shape, target) if want_t else None
     engine.into(K, T)
     return K, T
 
@@ -110,6 +88,7 @@ def nngp(
     diag: bool = False,
     dtype: DTypeLike | None = None,
     out: Array | None = None,
+    accum_dtype: DTypeLike | None = None,
 ) -> Array:
     """Compute the NNGP kernel: the covariance of an infinitely wide random network.
 
@@ -132,6 +111,9 @@ def nngp(
         float32 or float64. Default: float32 if all inputs are float32, else float64.
     out : ndarray, shape (n, m), optional
         Where to write, for instance a `numpy.memmap` larger than memory.
+    accum_dtype : dtype, optional
+        Precision of the computation, where it should exceed that of the result: float64 for float32
+        inputs gives their kernel rounded once, at the speed of float64.
 
     Returns
     -------
@@ -170,7 +152,7 @@ def nngp(
     if diag:
         k, _, kind = _diagonal(X, Y, net, dtype)
         return k.astype(kind)
-    return np.asanyarray(_both(X, Y, net, dtype, True, False, out)[0])
+    return np.asanyarray(_both(X, Y, net, dtype, True, False, out, accum_dtype)[0])
 
 
 def ntk(
@@ -188,12 +170,13 @@ def ntk(
     parameterization: str = "ntk",
     width: int | None = None,
     out: Array | None = None,
+    accum_dtype: DTypeLike | None = None,
 ) -> Array:
     """Compute the neural tangent kernel: the kernel of gradient descent on all layers.
 
     Parameters
     ----------
-    X, Y, depth, activation, w_var, b_var, last_w_var, last_b_var, diag, dtype, out
+    X, Y, depth, activation, w_var, b_var, last_w_var, last_b_var, diag, dtype, out, accum_dtype
         As in :func:`nngp`.
     parameterization : {"ntk", "standard"}
         Whether the factors ``sqrt(w_var / fan_in)`` stand in the forward pass or in the initial weights.
@@ -230,7 +213,7 @@ def ntk(
     if diag:
         _, t, kind = _diagonal(X, Y, net, dtype)
         return t.astype(kind)
-    return np.asanyarray(_both(X, Y, net, dtype, False, True, out)[1])
+    return np.asanyarray(_both(X, Y, net, dtype, False, True, out, accum_dtype)[1])
 
 
 def nngp_ntk(
@@ -247,12 +230,13 @@ def nngp_ntk(
     parameterization: str = "ntk",
     width: int | None = None,
     out: tuple[Array, Array] | None = None,
+    accum_dtype: DTypeLike | None = None,
 ) -> tuple[Array, Array]:
     """Compute both kernels in one pass.
 
     Parameters
     ----------
-    X, Y, depth, activation, w_var, b_var, last_w_var, last_b_var, dtype, parameterization, width
+    X, Y, depth, activation, w_var, b_var, last_w_var, last_b_var, dtype, parameterization, width, accum_dtype
         As in :func:`ntk`.
     out : tuple of two ndarrays, optional
         Where to write K and T.
@@ -276,7 +260,7 @@ def nngp_ntk(
     net = make_network(depth, activation, w_var, b_var, last_w_var, last_b_var, parameterization, width)
     if out is not None and (not isinstance(out, tuple) or len(out) != 2):
         raise ValueError("out must be a tuple of two arrays (K, T)")
-    K, T = _both(X, Y, net, dtype, True, True, (None, None) if out is None else out)
+    K, T = _both(X, Y, net, dtype, True, True, (None, None) if out is None else out, accum_dtype)
     return K, T
 
 

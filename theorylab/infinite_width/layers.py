@@ -12,15 +12,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theorylab._lib.checks import as_float_array, check_choice, check_int, check_real
+from theorylab._lib.checks import as_float_array, check_real
 
+from ._images import Conv, Flatten, GlobalAvgPool
+from ._moments import Layer, State, initial_state, variances
 from ._network import LIMIT
 from .duals import get
 
@@ -49,69 +50,6 @@ class KernelPair:
     T: Array
 
 
-@dataclass
-class State:
-    """Second moments between two batches: covariances `c`, tangents `t`, variances `a`, `b`.
-
-    Vectors: c (n, m), a (n,), b (m,). Images: positions follow, c (n, m, H, W) at equal positions or
-    (n, m, H, W, H, W) at all pairs of positions (`full`), a (n, H, W). Sequences: time follows.
-    """
-
-    c: Array
-    t: Array
-    a: Array
-    b: Array
-    kind: str = "vector"
-    full: bool = False
-    same: Array | None = None  # (n, m): which pairs are one and the same point, hence exactly correlated
-
-    def halves(self) -> tuple[Array, Array]:
-        """Return ``(1 -+ rho) / 2``, exactly 0 and 1 for a point with itself.
-
-        Rounding there costs half the digits.
-        """
-        z, y = _halves(self.c, *self.spread())
-        if self.same is not None and self.same.any():
-            i, j = np.nonzero(self.same)
-            if self.full:
-                h, w = (v.ravel() for v in np.indices(self.c.shape[2:4]))
-                for p, q in zip(i, j):
-                    z[p, q, h, w, h, w], y[p, q, h, w, h, w] = 0.0, 1.0
-            else:
-                z[i, j], y[i, j] = 0.0, 1.0
-        return z, y
-
-    def spread(self) -> tuple[Array, Array]:
-        """Return the variances broadcast against `c`."""
-        a, b = self.a, self.b
-        if self.kind == "vector":
-            return a[:, None], b[None]
-        if not self.full:
-            return a[:, None], b[None]
-        return a[:, None, :, :, None, None], b[None, :, None, None]
-
-
-class Layer:
-    """A map of second moments."""
-
-    #: Whether the layer, or one inside it, needs covariances between different positions.
-    needs_full = False
-
-    def apply(self, state: State) -> State:
-        """Return the moments after the layer."""
-        raise TypeError(f"{type(self).__name__} is not a layer")
-
-
-def _halves(c: Array, a: Array, b: Array) -> tuple[Array, Array]:
-    g = np.sqrt(a) * np.sqrt(b)
-    rho = np.clip(np.where(g > 0, c / np.where(g > 0, g, 1.0), 0.0), -1.0, 1.0)
-    return 0.5 * (1.0 - rho), 0.5 * (1.0 + rho)
-
-
-def _variances(w_var: Any, b_var: Any) -> tuple[float, float]:
-    return check_real(w_var, "w_var", low=0.0), check_real(b_var, "b_var", low=0.0)
-
-
 class Dense(Layer):
     """Fully connected layer: ``c <- w_var c + b_var``, ``t <- c + w_var t``; on images, at each position.
 
@@ -122,7 +60,7 @@ class Dense(Layer):
     """
 
     def __init__(self, w_var: float = 1.0, b_var: float = 0.0) -> None:
-        self.w_var, self.b_var = _variances(w_var, b_var)
+        self.w_var, self.b_var = variances(w_var, b_var)
 
     def apply(self, state: State) -> State:
         """Return the moments after the layer."""
@@ -225,112 +163,6 @@ class Residual(Layer):
         )
 
 
-def _box(x: Array, axes: tuple[tuple[int, ...], ...], shape: tuple[int, ...], padding: str) -> Array:
-    """Sum `x` over shifts f in the filter, the axes of one group shifted together."""
-    for group, k in zip(axes, shape):
-        low, high = (k - 1) // 2, k // 2
-        n = x.shape[group[0]]
-        if padding == "VALID":
-            if n < k:
-                raise ValueError(f"the image has {n} pixels along an axis, fewer than the filter's {k}")
-            valid: Any = 0.0
-            for f in range(k):
-                index: list[Any] = [slice(None)] * x.ndim
-                for axis in group:
-                    index[axis] = slice(f, n - k + 1 + f)
-                valid = valid + x[tuple(index)]
-            x = np.asarray(valid)
-            continue
-        total = np.zeros_like(x)
-        for f in range(-low, high + 1):
-            if padding == "CIRCULAR":
-                total += np.roll(x, [-f] * len(group), axis=group)
-                continue
-            source: list[Any] = [slice(None)] * x.ndim
-            target: list[Any] = [slice(None)] * x.ndim
-            for axis in group:
-                source[axis] = slice(max(0, f), n + min(0, f))
-                target[axis] = slice(max(0, -f), n + min(0, -f))
-            if n > abs(f):
-                total[tuple(target)] += x[tuple(source)]
-        x = total
-    return x
-
-
-class Conv(Layer):
-    """Two-dimensional convolution with stride 1.
-
-    Parameters
-    ----------
-    filter_shape : pair of int
-    padding : {"SAME", "CIRCULAR", "VALID"}
-        Zeros around, wrapped around, or none.
-    w_var, b_var : float
-        Variances of weights (times fan-in, filter included) and biases.
-
-    Notes
-    -----
-    ``c[p, p'] <- w_var / |F| sum_f c[p + f, p' + f] + b_var`` by two separable box filters.
-    """
-
-    def __init__(
-        self, filter_shape: Sequence[int], padding: str = "SAME", *, w_var: float = 1.0, b_var: float = 0.0
-    ) -> None:
-        shape = tuple(check_int(k, "filter_shape", low=1) for k in filter_shape)
-        if len(shape) != 2:
-            raise ValueError(f"filter_shape must hold two integers, got {filter_shape!r}")
-        self.shape = shape
-        self.padding = check_choice(padding, "padding", ("SAME", "CIRCULAR", "VALID"))
-        self.w_var, self.b_var = _variances(w_var, b_var)
-
-    def apply(self, state: State) -> State:
-        """Return the moments after the layer."""
-        if state.kind != "image":
-            raise ValueError(
-                "Conv needs images of shape (n, H, W, C); it stands before Flatten and GlobalAvgPool"
-            )
-        size = self.shape[0] * self.shape[1]
-        groups = ((2, 4), (3, 5)) if state.full else ((2,), (3,))
-
-        def mean(x: Array, axes: tuple[tuple[int, ...], ...]) -> Array:
-            return _box(x, axes, self.shape, self.padding) / size
-
-        w, b = self.w_var, self.b_var
-        c = w * mean(state.c, groups) + b
-        t = c + w * mean(state.t, groups)
-        single = ((1,), (2,))
-        return replace(state, c=c, t=t, a=w * mean(state.a, single) + b, b=w * mean(state.b, single) + b)
-
-
-class Flatten(Layer):
-    """Concatenate all positions: the mean of ``c[p, p]``."""
-
-    def apply(self, state: State) -> State:
-        """Return the moments after the layer."""
-        if state.kind != "image":
-            return state
-        c, t = state.c, state.t
-        if state.full:
-            c, t = (np.einsum("nmhwhw->nmhw", x) for x in (c, t))
-        return State(
-            c.mean(axis=(2, 3)),
-            t.mean(axis=(2, 3)),
-            state.a.mean(axis=(1, 2)),
-            state.b.mean(axis=(1, 2)),
-            same=state.same,
-        )
-
-
-class GlobalAvgPool(Layer):
-    """Average over positions: the mean of ``c[p, p']`` over all pairs."""
-
-    needs_full = True
-
-    def apply(self, state: State) -> State:
-        """Return the moments after the layer."""
-        raise ValueError("GlobalAvgPool stands at the top level of Serial, after convolutions")
-
-
 class Recurrent(Layer):
     """Recurrent layer over sequences (n, time, d); returns the last hidden state.
 
@@ -352,7 +184,7 @@ class Recurrent(Layer):
         self, activation: Any = "erf", w_var: float = 1.0, u_var: float = 1.0, b_var: float = 0.0
     ) -> None:
         self.act = get(activation)
-        self.w_var, self.b_var = _variances(w_var, b_var)
+        self.w_var, self.b_var = variances(w_var, b_var)
         self.u_var = check_real(u_var, "u_var", low=0.0)
 
     def apply(self, state: State) -> State:
@@ -480,14 +312,14 @@ class Serial(Layer):
             return None
         out = np.empty(x.shape[0])
         for i in range(x.shape[0]):
-            state = _start(x[i : i + 1], x[i : i + 1], True)
+            state = initial_state(x[i : i + 1], x[i : i + 1], True)
             for index in range(split):
                 state = self._step(index, state)
             out[i] = state.c.mean()
         return out
 
     def _block(self, x: Array, y: Array, ax: Array | None, ay: Array | None) -> tuple[Array, Array]:
-        state = _start(x, y, self.needs_full)
+        state = initial_state(x, y, self.needs_full)
         for index, layer in enumerate(self.layers):
             if isinstance(layer, GlobalAvgPool):
                 if state.kind != "image" or ax is None or ay is None:
@@ -499,24 +331,3 @@ class Serial(Layer):
         if state.kind != "vector":
             raise ValueError("the last layer leaves positions open; add Flatten() or GlobalAvgPool()")
         return state.c, state.t
-
-
-def _start(x: Array, y: Array, full: bool) -> State:
-    """Return the moments of the inputs."""
-    d = x.shape[-1]
-    where: dict[bytes, list[int]] = {}
-    for j, point in enumerate(y):
-        where.setdefault(point.tobytes(), []).append(j)
-    same = np.zeros((x.shape[0], y.shape[0]), dtype=bool)
-    for i, point in enumerate(x):
-        same[i, where.get(point.tobytes(), [])] = True
-    last = x.ndim - 1
-    a, b = np.sum(x * x, axis=last) / d, np.sum(y * y, axis=last) / d
-    if x.ndim == 2:
-        c, kind = x @ y.T / d, "vector"
-    elif x.ndim == 3:
-        c, kind = np.einsum("ntd,mtd->nmt", x, y) / d, "sequence"
-    else:
-        path = "nhwc,mijc->nmhwij" if full else "nhwc,mhwc->nmhw"
-        c, kind = np.einsum(path, x, y, optimize=True) / d, "image"
-    return State(c, np.zeros_like(c), a, b, kind, full and kind == "image", same)
