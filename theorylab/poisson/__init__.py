@@ -20,8 +20,12 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ._dcdm import dcdm
+from ._deflation import DeflatedPreconditioner
 from ._grid import AIR, FLUID, SOLID, Components, components
+from ._incomplete import IncompleteCholesky
 from ._info import IncompatibleRightHandSideWarning, SolveInfo
+from ._krylov import cg, pcg
 from ._operator import PoissonOperator
 
 __all__ = [
@@ -30,10 +34,15 @@ __all__ = [
     "SOLID",
     "Components",
     "ConvergenceWarning",
+    "DeflatedPreconditioner",
     "IncompatibleRightHandSideWarning",
+    "IncompleteCholesky",
     "PoissonOperator",
     "SolveInfo",
+    "cg",
     "components",
+    "dcdm",
+    "pcg",
 ]
 
 _SUBMODULES = ("problems", "smoke", "train")

@@ -181,11 +181,11 @@ def _label(flags: Array, w0: Array, w1: Array, w2: Array, weighted: bool) -> tup
 def label_cells(flags: Array, weights: tuple[Array, ...] | None = None) -> Components:
     """Return the components of checked `flags`; faces of weight zero do not connect."""
     grid = flags.reshape(flags.shape if flags.ndim == 3 else (1, *flags.shape))
-    faces = [np.zeros((1, 1, 1))] * 3
+    faces: list[Array] = [np.zeros((1, 1, 1))] * 3
     if weights is not None:
         faces = [w.reshape(w.shape if flags.ndim == 3 else (1, *w.shape)) for w in weights]
         faces = [np.zeros((1, 1, 1))] * (3 - len(faces)) + faces
-    labels, sizes, touches = _label(grid, *faces, weights is not None)
+    labels, sizes, touches = _label(grid, faces[0], faces[1], faces[2], weights is not None)
     return Components(labels.reshape(flags.shape), int(sizes.size), sizes, ~touches)
 
 
