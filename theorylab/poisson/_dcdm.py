@@ -91,8 +91,8 @@ class _Iteration:
         # A window of plain CG needs one direction, whatever the caller keeps.
         self.kept = Kept(system.n, max(m, 1) if m is not None and options.race else m)
         self.stiffest = 0.0  # largest Rayleigh quotient seen
-        # While each direction was the residual itself this is CG already, and the race needs no restart.
-        self.classic = options.race and system.M is None
+        # While each step took the safe direction this is CG already, and the race needs no restart.
+        self.classic = True
         reference = options.n_train or max(system.n, 1)
         self.size = math.sqrt(system.n / reference) if options.normalize == "rms" else 1.0
 
@@ -146,8 +146,8 @@ class _Iteration:
     def plain(self, r: Array, norm: float) -> Candidate | None:
         """Return the published step: whatever the direction is."""
         f = self.ask(r, norm)
-        if self.classic:
-            self.classic = f is not None and _parallel(f, r, norm)
+        if f is not None and self.options.race and self.classic:
+            self.classic = self.system.M is None and self.options.n_directions != 0 and _parallel(f, r, norm)
         return self.try_(f, r, last=self.options.n_directions)
 
     def guarded(self, r: Array, norm: float, check: bool) -> tuple[Candidate | None, bool]:
@@ -165,6 +165,7 @@ class _Iteration:
                 return self.best_of_plane(c, self.try_(g, r, Ag, m)), False
             if c.gain >= GAMMA * steepest:
                 return c, False
+        self.classic &= m != 0
         return self.try_(g, r, Ag, m), True
 
     def best_of_plane(self, c: Candidate, s: Candidate | None) -> Candidate:
@@ -221,7 +222,7 @@ def conjugate_directions(
         if classic:
             if first and not state.classic:
                 state.kept.clear()
-                state.classic = system.M is None
+                state.classic = True
             g, Ag = state.safe(r)
             c, fallback = state.try_(g, r, Ag, last=1), True
         elif options.direction is not None and (options.safeguard or options.subspace):
