@@ -27,6 +27,8 @@ from ._incomplete import IncompleteCholesky
 from ._info import IncompatibleRightHandSideWarning, SolveInfo
 from ._krylov import cg, pcg
 from ._operator import PoissonOperator
+from ._projection import project
+from ._solve import solve_pressure
 
 __all__ = [
     "AIR",
@@ -43,6 +45,8 @@ __all__ = [
     "components",
     "dcdm",
     "pcg",
+    "project",
+    "solve_pressure",
 ]
 
 _SUBMODULES = ("problems", "smoke", "train")
