@@ -44,7 +44,7 @@ def _weight(x: float, n: int) -> tuple[int, float]:
 
 
 @jit
-def _sample2(f: Field, x: float, y: float) -> float:
+def _sample2(f: Field, x: float, y: float) -> Any:
     """Interpolate bilinearly at index coordinates (x, y)."""
     i, a = _weight(x, f.shape[0])
     j, b = _weight(y, f.shape[1])
@@ -53,7 +53,7 @@ def _sample2(f: Field, x: float, y: float) -> float:
 
 
 @jit
-def _sample3(f: Field, x: float, y: float, z: float) -> float:
+def _sample3(f: Field, x: float, y: float, z: float) -> Any:
     """Interpolate trilinearly at index coordinates (x, y, z)."""
     i, a = _weight(x, f.shape[0])
     j, b = _weight(y, f.shape[1])
