@@ -238,14 +238,11 @@ def conjugate_directions(
         state.kept.add(c)
         r = system.project(r)
         if norm <= system.target or (k + 1) % REFRESH == 0:
-            small = norm <= system.target
-            r = system.residual(x)
-            norm = float(np.linalg.norm(r))
-            if small and norm > system.target:
+            r, norm, drifted = system.refresh(x, r)
+            if drifted and norm > system.target:
                 state.kept.clear()
                 if ending.in_vain(norm):
                     ending.residuals.append(norm)
-                    ending.code += 1
                     return x, ending
         rose = norm > previous
         ending.residuals.append(norm)

@@ -80,16 +80,12 @@ def conjugate_gradients(
         rz_old = rz
         norm = math.sqrt(advance(x, r, p, q, rz / pq))
         r = system.project(r)
-        refresh = norm <= system.target or (ending.iterations + 1) % REFRESH == 0
-        if refresh:
-            small = norm <= system.target
-            r = system.residual(x)
-            norm = float(np.linalg.norm(r))
-            if small and norm > system.target:
-                rz_old = 0.0  # the recursion drifted: start afresh from the true residual
+        if norm <= system.target or (ending.iterations + 1) % REFRESH == 0:
+            r, norm, drifted = system.refresh(x, r)
+            if drifted and norm > system.target:
+                rz_old = 0.0
                 if ending.in_vain(norm):
                     ending.residuals.append(norm)
-                    ending.code += 1
                     return x, ending
         ending.residuals.append(norm)
         if callback is not None:

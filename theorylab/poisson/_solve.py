@@ -269,9 +269,9 @@ def solve_pressure(
     first = None
     if x0 is not None:
         first = check_field(x0, grid, "x0", stack=stacked)
+        if first.ndim == field.ndim and first.shape != field.shape:
+            raise ValueError(f"x0 has shape {first.shape}, expected {field.shape} to match b")
         first = np.broadcast_to(first, field.shape) if stacked else first[None]
-        if first.shape != (field.shape if stacked else (1, *field.shape)):
-            raise ValueError(f"x0 has shape {np.shape(x0)}, expected {field.shape} to match b")
     p, infos = solve(grid, field if stacked else field[None], method, limits, null_space, first, direction)
     if not stacked:
         return (p[0], infos[0]) if return_info else p[0]

@@ -24,6 +24,9 @@ Callback = Callable[[Array], object] | None
 #: The true residual is computed from its definition this often, and at convergence.
 REFRESH = 50
 
+#: A recursive residual off by this part of the true one is no guide: the iteration starts afresh.
+DRIFT = 0.1
+
 #: p.Ap below minus this times ||p|| ||Ap|| is no rounding error of a semidefinite matrix.
 INDEFINITE = 1e-10
 
@@ -148,6 +151,12 @@ class System:
             return self.b.copy()
         return self.project(self.b - self.product(x))
 
+    def refresh(self, x: Array, r: Array) -> tuple[Array, float, bool]:
+        """Return the true residual, its norm, and whether the recursive one, r, has drifted away from it."""
+        true = self.residual(x)
+        norm = float(np.linalg.norm(true))
+        return true, norm, float(np.linalg.norm(true - r)) > DRIFT * norm
+
 
 class Ending:
     """How an iteration ended: history of residual norms, SciPy's code and what to tell the user."""
@@ -177,13 +186,14 @@ class Ending:
         )
 
     def in_vain(self, norm: float) -> bool:
-        """Tell whether confirmations of convergence fail again and again: rounding sets the limit."""
+        """Tell whether fresh starts no longer lower the residual: rounding sets the limit."""
         self._vain = 0 if norm < 0.5 * self._best else self._vain + 1
         self._best = min(self._best, norm)
-        if self._vain < 10:
+        if self._vain < 5:
             return False
         self.stop(
-            self.iterations, "the true residual no longer falls: rounding errors set the limit; loosen rtol"
+            self.iterations + 1,
+            "the true residual no longer falls: rounding errors set the limit; loosen rtol",
         )
         return True
 
