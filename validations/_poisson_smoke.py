@@ -8,26 +8,26 @@ from scipy.sparse.linalg import splu
 from theorylab.poisson import PoissonOperator, cg
 from theorylab.poisson.smoke import Ball, Box, simulate_smoke
 
-#: Sizes in units of n; the last one moves.
-SCENES = {
-    "balls": ((1, 1.5), [("ball", (0.40, 0.55), 0.10), ("ball", (0.66, 0.86), 0.08), ("box", (0.16, 0.94), (0.36, 0.98))]),
-    "walls": ((1, 1.5), [("box", (0.0, 0.5), (0.42, 0.51)), ("box", (0.58, 0.5), (1.0, 0.51)), ("box", (0.3, 0.9), (1.0, 0.91))]),
-    "moving": ((1, 1.5), [("moving", (0.25, 0.6), 0.10)]),
-    "3-D": ((0.25, 0.5, 0.25), [("ball", (0.11, 0.25, 0.12), 0.05)]),
-}  # fmt: skip
-
 
 def scene(name, n):
-    """Return (shape, obstacles) of a scene with shortest side n (n / 4 in 3-D)."""
-    shape, parts = SCENES[name]
-    solids = []
-    for kind, a, b in parts:
-        a = tuple(n * x for x in a)
-        if kind == "box":
-            solids.append(Box(a, tuple(n * x for x in b)))
-        else:
-            solids.append(Ball(a, n * b, velocity=(0.6, 0.0) if kind == "moving" else None))
-    return tuple(round(n * side) for side in shape), solids
+    """Return (shape, obstacles) of a scene with n cells along the shortest side, n / 4 in 3-D."""
+    if name == "3-D":
+        return (n // 4, n // 2, n // 4), [Ball((0.11 * n, 0.25 * n, 0.12 * n), 0.05 * n)]
+    if name == "moving":
+        solids = [Ball((0.25 * n, 0.6 * n), 0.1 * n, velocity=(0.6, 0.0))]
+    elif name == "walls":  # each leaves one gap
+        solids = [
+            Box((0.0, 0.5 * n), (0.42 * n, 0.51 * n)),
+            Box((0.58 * n, 0.5 * n), (n, 0.51 * n)),
+            Box((0.3 * n, 0.9 * n), (n, 0.91 * n)),
+        ]
+    else:
+        solids = [
+            Ball((0.40 * n, 0.55 * n), 0.10 * n),
+            Ball((0.66 * n, 0.86 * n), 0.08 * n),
+            Box((0.16 * n, 0.94 * n), (0.36 * n, 0.98 * n)),
+        ]
+    return (n, 3 * n // 2), solids
 
 
 def run(name, n, steps, **options):

