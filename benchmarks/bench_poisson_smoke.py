@@ -60,10 +60,9 @@ def left_over(result):
 def simulation_rows(bench, name, steps, peers):
     """Whole simulations: the same scene with our solver and with PyAMG."""
     shape, solids = SCENES[name]
-    scenes = {
-        "solids at rest": solids,
-        "a moving solid": [*solids[1:], Ball(solids[0].center, solids[0].radius, (0.5,) + (0.0,) * (len(shape) - 1))],
-    }  # fmt: skip
+    drift = (0.5,) + (0.0,) * (len(shape) - 1)
+    moving = [Ball(solids[0].center, solids[0].radius, velocity=drift), *solids[1:]]
+    scenes = {"solids at rest": solids, "a moving solid": moving}
     for what, scene in scenes.items():
         for peer_name, peer in peers.items():
             solver = peer()

@@ -108,8 +108,8 @@ SOLVERS = ("learned-mg", "mg", "mic0", "ic0", "deflated", "jacobi", "cg")
 
 phases = Claim(
     id="poisson.smoke-phases",
-    statement="With the learned multigrid, set up anew in each step, the pressure takes at most three quarters "
-    "of the time of a step.",
+    statement="With the learned multigrid, set up anew in each step, the pressure takes at most three "
+    "quarters of the time of a step.",
     source="two thirds, measured in a prototype for this package",
     criterion=AtMost(0.75),
     quick=grid(scene=["balls", "moving"], replicates=1),
