@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .problems import AIR, FLUID, SOLID
+from .._lib.checks import as_float_array, check_real, check_shape
+from ._grid import AIR, FLUID, SOLID
 
 __all__ = ["Ball", "Box", "Scene"]
 
@@ -40,6 +41,10 @@ class Ball:
     radius: float
     velocity: Velocity = None
 
+    def __post_init__(self) -> None:
+        as_float_array(self.center, "center", ndim=1)
+        check_real(self.radius, "radius", low=0.0, open_low=True)
+
     @property
     def ndim(self) -> int:
         """Number of coordinates."""
@@ -69,6 +74,12 @@ class Box:
     upper: Sequence[float]
     velocity: Velocity = None
 
+    def __post_init__(self) -> None:
+        low, high = as_float_array(self.lower, "lower", ndim=1), as_float_array(self.upper, "upper", ndim=1)
+        check_shape(high, low.shape, "upper", "as many coordinates as lower has")
+        if not (low < high).all():
+            raise ValueError(f"lower must lie below upper, got {tuple(self.lower)} and {tuple(self.upper)}")
+
     @property
     def ndim(self) -> int:
         """Number of coordinates."""
@@ -82,7 +93,7 @@ class Box:
         return np.asarray(inside)
 
 
-def _centres(shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
+def _centres(shape: tuple[int, ...]) -> list[Any]:
     """Return the coordinates of the cell centres, shaped to broadcast."""
     return [
         (np.arange(side) + 0.5).reshape([-1 if k == axis else 1 for k in range(len(shape))])
@@ -148,6 +159,12 @@ class Scene:
             raise ValueError(f"obstacles[{k}] has {solid.ndim} coordinates, expected {len(self.shape)}")
         return solid
 
+    def _check_velocity(self, k: int, velocity: Any, time: float) -> NDArray[np.float64]:
+        name = f"the velocity of obstacles[{k}]"
+        value = as_float_array(velocity(time) if callable(velocity) else velocity, name, dtype=np.float64)
+        check_shape(value, (len(self.shape),), name, "one number an axis")
+        return value
+
     def _draw(self, time: float) -> None:
         """Set the flags, and for each moving solid the velocity of its cells."""
         flags = self.base.copy() if self.solids else self.base
@@ -157,8 +174,7 @@ class Scene:
             flags[inside] = SOLID
             if solid.velocity is not None:
                 self.owner[inside] = k
-                value = solid.velocity(time) if callable(solid.velocity) else solid.velocity
-                self._velocities[k] = value
+                self._velocities[k] = self._check_velocity(k, solid.velocity, time)
         self.flags = flags
 
     def advance(self, time: float, dt: float) -> None:
@@ -167,18 +183,19 @@ class Scene:
             self._shifts += dt * self._velocities
             self._draw(time + dt)
 
-    def face_velocity(self, axis: int, faces: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the velocity of the solid behind each marked face across `axis`."""
-        speed = np.append(self._velocities[:, axis], 0.0)  # the entry -1 is a solid at rest
-        cell = speed[self.owner]
-        pad = [(1, 1) if k == axis else (0, 0) for k in range(len(self.shape))]
-        padded = np.pad(cell, pad)
-        lower, upper = (
-            tuple(slice(a, b) if k == axis else slice(None) for k in range(len(self.shape)))
-            for a, b in ((None, -1), (1, None))
-        )
-        # At most one side of such a face is solid; the other side contributes 0.
-        return np.asarray((padded[lower] + padded[upper])[faces])
+    def solid_velocity(self) -> tuple[NDArray[np.float64], ...] | None:
+        """Return the velocity of the solid behind each face, axis by axis; None where all solids rest."""
+        if not self.moving:
+            return None
+        faces = []
+        for axis in range(len(self.shape)):
+            # The entry -1 belongs to cells without a moving solid.
+            cells = np.moveaxis(np.append(self._velocities[:, axis], 0.0)[self.owner], axis, 0)
+            ahead = np.concatenate([cells, np.zeros_like(cells[:1])])
+            behind = np.concatenate([np.zeros_like(cells[:1]), cells])
+            # One side of a face that matters is fluid and counts 0; between two solids the last one decides.
+            faces.append(np.moveaxis(np.where(ahead == 0.0, behind, ahead), 0, axis))
+        return tuple(faces)
 
 
 def _is_grid(obstacles: Any) -> bool:
