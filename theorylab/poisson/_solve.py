@@ -14,7 +14,7 @@ from theorylab._lib.checks import check_choice, check_int, check_real
 
 from ._dcdm import conjugate_directions, dcdm_options
 from ._deflation import DeflatedPreconditioner
-from ._grid import Components, check_field, check_flags, label_cells, pack, unpack
+from ._grid import check_field, check_flags, pack, unpack
 from ._incomplete import IncompleteCholesky
 from ._info import SolveInfo, warn_unconverged
 from ._krylov import conjugate_gradients
@@ -42,10 +42,9 @@ def _jacobi(A: PoissonOperator) -> LinearOperator:
 class _Packed:
     """A Krylov method on vectors over the FLUID cells."""
 
-    def __init__(self, flags: Array, parts: Components, null: NullSpace, method: str, direction: Any) -> None:
+    def __init__(self, flags: Array, null: NullSpace, method: str, direction: Any) -> None:
         self.flags, self.method, self.null = flags, method, null
         self.A = PoissonOperator(flags)
-        self.A._components = parts
         self.direction = direction
         self.M: Any = None
         if method == "jacobi":
@@ -137,8 +136,7 @@ def solve(
 ) -> tuple[Array, list[SolveInfo]]:
     """Solve checked input; `field` and `x0` are stacks. `floor`: the rounding error of one entry of b."""
     start = time.perf_counter()
-    parts = label_cells(flags)
-    null = NullSpace(parts, flags)
+    null = NullSpace(flags)
     if null.exists and null_space == "raise":
         raise np.linalg.LinAlgError(
             f"matrix is singular: {null.sizes.size} component(s) of the fluid touch no AIR; open them, "
@@ -156,7 +154,7 @@ def solve(
             setup = 0.0
             if solver is None:
                 if method in METHODS[2:]:
-                    solver = _Packed(flags, parts, null, method, direction)
+                    solver = _Packed(flags, null, method, direction)
                 else:
                     solver = _Multigrid(flags, null, method)
                 setup = time.perf_counter() - start
