@@ -135,17 +135,17 @@ def _restrict3(v: Array, g: Array, fm: Array, fp: Array, fl: Array, fr: Array, f
 
 @jit(fastmath=REASSOC)
 def _fold2(c: Array, v: Array, w: Array) -> None:
-    """Sum blocks of 2 x 2 of two lines."""
+    """Add the sums over blocks of 2 x 2 of two lines."""
     for k in range(c.size):
-        c[k] = (v[2 * k] + v[2 * k + 1]) + (w[2 * k] + w[2 * k + 1])
+        c[k] += (v[2 * k] + v[2 * k + 1]) + (w[2 * k] + w[2 * k + 1])
 
 
 @jit(fastmath=REASSOC)
 def _fold3(c: Array, v: Array, vu: Array, w: Array, wu: Array) -> None:
-    """Sum blocks of 2 x 2 x 2 of four lines."""
+    """Add the sums over blocks of 2 x 2 x 2 of four lines."""
     for k in range(c.size):
         front = (v[2 * k] + v[2 * k + 1]) + (vu[2 * k] + vu[2 * k + 1])
-        c[k] = front + ((w[2 * k] + w[2 * k + 1]) + (wu[2 * k] + wu[2 * k + 1]))
+        c[k] += front + ((w[2 * k] + w[2 * k + 1]) + (wu[2 * k] + wu[2 * k + 1]))
 
 
 @jit(fastmath=REASSOC)
@@ -207,12 +207,12 @@ def _down(b: Array, x: Array, n: Array, t: Array, s: int, scratch: Array, coarse
             coarse[target[e]] += give[r & 1, p]
             give[r & 1, p] = q[ZERO]
         if s == 0:
-            _fold2(coarse[row * mc + 1 : row * mc + mc - 1], give[1, 1:], give[0, 1:])
+            _fold2(coarse[row * mc + 1 : row * mc + m // 2], give[1, 1:], give[0, 1:])
         else:
-            for line in range(1, mc // sc - 1):
+            for line in range(1, m // s // 2):
                 at = row * mc + line * sc
                 p = (2 * line - 1) * s + 1
-                _fold3(coarse[at + 1 : at + sc - 1], give[1, p:], give[1, p + s :], give[0, p:],
+                _fold3(coarse[at + 1 : at + s // 2], give[1, p:], give[1, p + s :], give[0, p:],
                        give[0, p + s :])  # fmt: skip
 
 
@@ -284,12 +284,12 @@ def _up(b: Array, x: Array, n: Array, t: Array, s: int, scratch: Array, coarse: 
         elif i & 1 and i < rows:
             row = (i + 1) >> 1
             if s == 0:
-                _spread(step[i & 3, 1:], coarse[row * mc + 1 : row * mc + mc - 1])
+                _spread(step[i & 3, 1:], coarse[row * mc + 1 : row * mc + m // 2])
             else:
-                for line in range(1, mc // sc - 1):
+                for line in range(1, m // s // 2):
                     at, p = row * mc + line * sc, (2 * line - 1) * s + 1
-                    _spread(step[i & 3, p:], coarse[at + 1 : at + sc - 1])
-                    step[i & 3, p + s : p + s + 2 * (sc - 2)] = step[i & 3, p : p + 2 * (sc - 2)]
+                    _spread(step[i & 3, p:], coarse[at + 1 : at + s // 2])
+                    step[i & 3, p + s : p + s + s - 2] = step[i & 3, p : p + s - 2]
             step[(i + 1) & 3, lo:hi] = step[i & 3, lo:hi]
             for e in range(first[row], first[row + 1]):
                 r = cell[e] // m
@@ -338,7 +338,8 @@ def _around3(o: Array, f: Array, xp: Array, fm: Array, xm: Array, g: Array, xr: 
              h: Array, xu: Array, hd: Array, xd: Array) -> None:  # fmt: skip
     """Write the coupled sum over the six neighbours."""
     for k in range(o.size):
-        o[k] = (f[k] * xp[k] + fm[k] * xm[k]) + (g[k] * xr[k] + gl[k] * xl[k]) + (h[k] * xu[k] + hd[k] * xd[k])
+        v = (f[k] * xp[k] + fm[k] * xm[k]) + (g[k] * xr[k] + gl[k] * xl[k])
+        o[k] = v + (h[k] * xu[k] + hd[k] * xd[k])
 
 
 @jit
@@ -395,11 +396,11 @@ def _gather(coarse: Array, v: Array, level: Array, mc: int, sc: int, cell: Array
     for row in range(1, level[ROWS] // 2):
         p = (2 * row - 1) * m + 1
         if s == 0:
-            _fold2(coarse[row * mc + 1 : row * mc + mc - 1], v[p:], v[p + m :])
+            _fold2(coarse[row * mc + 1 : row * mc + m // 2], v[p:], v[p + m :])
         else:
-            for line in range(1, mc // sc - 1):
+            for line in range(1, m // s // 2):
                 at, z = row * mc + line * sc, p + (2 * line - 1) * s
-                _fold3(coarse[at + 1 : at + sc - 1], v[z:], v[z + s :], v[z + m :], v[z + m + s :])
+                _fold3(coarse[at + 1 : at + s // 2], v[z:], v[z + s :], v[z + m :], v[z + m + s :])
 
 
 @jit
@@ -410,12 +411,12 @@ def _scatter(e: Array, coarse: Array, level: Array, mc: int, sc: int, cell: Arra
     for row in range(1, level[ROWS] // 2):
         p = (2 * row - 1) * m + 1
         if s == 0:
-            _spread(e[p:], coarse[row * mc + 1 : row * mc + mc - 1])
+            _spread(e[p:], coarse[row * mc + 1 : row * mc + m // 2])
         else:
-            for line in range(1, mc // sc - 1):
+            for line in range(1, m // s // 2):
                 at, z = row * mc + line * sc, p + (2 * line - 1) * s
-                _spread(e[z:], coarse[at + 1 : at + sc - 1])
-                e[z + s : z + s + 2 * (sc - 2)] = e[z : z + 2 * (sc - 2)]
+                _spread(e[z:], coarse[at + 1 : at + s // 2])
+                e[z + s : z + s + s - 2] = e[z : z + s - 2]
         e[p - 1 + m : p - 1 + 2 * m] = e[p - 1 : p - 1 + m]
     for k in range(level[GROUP0], level[GROUP1]):
         e[cell[k]] = coarse[target[k]]
@@ -443,9 +444,9 @@ def cycle(b: Array, x: Array, n: Array, t: Array, scratch: Array, A: Array, leve
     """
     last, s = len(levels) - 1, levels[0, LINE]
     if last == 0:
-        flat, inv = x.reshape(-1), work[0, : x.size]
+        flat, inv, count = x.reshape(-1), work[0, : x.size], n.reshape(-1)
         for k in range(x.size):
-            inv[k] = q[ONE] / n.reshape(-1)[k] if n.reshape(-1)[k] > 0 else q[ZERO]
+            inv[k] = q[ONE] / count[k] if count[k] > 0 else q[ZERO]
         _bottom(flat, b.reshape(-1), inv, unknowns, dense)
         return _dot(b.reshape(-1), flat)
     one = levels[1]
@@ -475,7 +476,8 @@ def cycle(b: Array, x: Array, n: Array, t: Array, scratch: Array, A: Array, leve
         here, below, size = levels[l], levels[l + 1], levels[l, SIZE]
         a, e = here[START], here[START] + here[SIZE]
         y, r, inv, o, f = A[X, a:e], A[RHS, a:e], A[INVERSE, a:e], work[0, :size], work[1, :size]
-        _scatter(f, A[X, below[START] : below[START] + below[SIZE]], here, below[ROW], below[LINE], cell, target)
+        _scatter(f, A[X, below[START] : below[START] + below[SIZE]], here, below[ROW], below[LINE], cell,
+                 target)  # fmt: skip
         _around(o, f, A, here, li, lj, lw)
         _correct(y, f, o, A[OWN, a:e], inv, tf, oc)
         _around(o, y, A, here, li, lj, lw)

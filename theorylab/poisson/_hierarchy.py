@@ -91,6 +91,7 @@ class Hierarchy:
         step = int(self.plan[0, c.LINE])
         pad_flags(flags if step else flags[None], self.flags, step)
         live = cell_bytes(self.flags, self.count, self.kind, step)
+        self.line, self.unknowns = step, max(live, 1)
         self.plan[:, [c.LINK0, c.LINK1, c.GROUP0, c.GROUP1]] = 0
         self.unknowns_per_level = [live]
         last = 0
@@ -182,7 +183,7 @@ class Hierarchy:
             self._dense_grid()
             return
         number = self.agg
-        self.unknowns, dense = dense_matrix(self.A, self.plan[last], self.li, self.lj, self.lw, number)
+        self.corner, dense = dense_matrix(self.A, self.plan[last], self.li, self.lj, self.lw, number)
         self.dense = dense.astype(self.dtype)
 
     def _dense_grid(self) -> None:
@@ -199,7 +200,7 @@ class Hierarchy:
         q = self.q.astype(np.float64)
         none, weights = np.empty(0, np.int32), np.empty(0)
         diagonals(A, head, none, none, weights, q)
-        self.unknowns, dense = dense_matrix(A, head, none, none, weights, np.empty(cells, np.int32))
+        self.corner, dense = dense_matrix(A, head, none, none, weights, np.empty(cells, np.int32))
         self.dense = dense.astype(self.dtype)
         if self.work.shape[1] < cells:
             self.work = np.zeros((3, cells), self.dtype)
@@ -208,5 +209,5 @@ class Hierarchy:
         """Write ``x = B b`` on padded grids and return ``b . x``; both are zero in the ring and off FLUID."""
         return float(
             c.cycle(b, x, self.count, self.kind, self.scratch, self.A, self.levels, self.work, self.li, self.lj,
-                    self.lw, self.cell, self.target, self.first, self.unknowns, self.dense, self.q)
+                    self.lw, self.cell, self.target, self.first, self.corner, self.dense, self.q)
         )  # fmt: skip
