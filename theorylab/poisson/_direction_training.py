@@ -21,6 +21,7 @@ from .._version import __version__
 from ._architecture import architecture
 from ._grid_torch import FLUID, GridOperator, TorchNetwork, batch_loss, batch_solve
 from ._samples import RitzBasis, ritz_basis
+from ._weights import digest
 
 #: Held-out share of the samples, right-hand sides per domain that judge a checkpoint, and their solves.
 HELD_OUT, JUDGES, JUDGED_ITERATIONS, DIRECTIONS = 0.1, 8, 15, 10
@@ -152,12 +153,12 @@ def _judge(network: TorchNetwork, domains: list[Domain], plan: Schedule) -> dict
     return entry
 
 
-def _save(path: Path | None, network: TorchNetwork, meta: dict[str, Any]) -> None:
+def _save(path: Path, network: TorchNetwork, meta: dict[str, Any]) -> None:
     """Write the weights in one step, so that a stop never leaves half a file."""
-    if path is None:
-        return
+    arrays = network.arrays()
     temporary = path.with_suffix(".part.npz")
-    np.savez(temporary, meta=np.array(json.dumps(meta)), **network.arrays())  # type: ignore[arg-type]
+    meta = {**meta, "sha256": digest(arrays)}
+    np.savez(temporary, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
     temporary.replace(path)
 
 
@@ -175,11 +176,11 @@ def train(
     matrices: list[Any],
     boundaries: list[str],
     plan: Schedule,
-    path: Path | None,
+    path: Path,
     callback: Callable[[dict[str, float]], Any] | None,
-    start: dict[str, NDArray[Any]] | None = None,
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-    """Train and return the best weights seen with their provenance."""
+    start: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None,
+) -> None:
+    """Train, keeping the best weights seen and their provenance in a file."""
     began = time.process_time()
     rng = np.random.default_rng(plan.seed)
     n_train = int((flags[0] == FLUID).sum())
@@ -188,7 +189,7 @@ def train(
     with _one_seed(plan.seed):
         network = TorchNetwork(name, ndim)
         if start is not None:
-            network.load_arrays(start)
+            network.load_arrays(start[0])
     meta: dict[str, Any] = {
         "architecture": name,
         "ndim": ndim,
@@ -197,6 +198,7 @@ def train(
         "shapes": [list(f.shape) for f in flags],
         "n_train": n_train,
         "normalize": "unit",
+        "crop": True,
         "seed": plan.seed,
         "optimiser": f"Adam, lr {plan.lr:g} falling by a half cosine, batch {plan.batch}",
         "data": f"{plan.n_samples} combinations of {plan.n_ritz} Ritz vectors a domain, a tenth held out; "
@@ -204,9 +206,12 @@ def train(
         "steps": plan.steps,
         "version": __version__,
     }
+    if start is not None:
+        told = ("best_step", "cpu_seconds", "optimiser", "data", "seed", "history", "earlier")
+        meta["earlier"] = {key: start[1][key] for key in told if key in start[1]}
     best = network.arrays()
     optimiser = torch.optim.Adam(network.parameters(), lr=plan.lr, betas=(0.9, 0.99))
-    shape, running = flags[0].shape, math.nan
+    running = math.nan
     first = math.ceil(plan.trajectory_from * plan.steps)
     refresh = max(1, (plan.steps - first) // max(1, plan.refreshes))
     check = max(1, plan.steps // plan.checks)
@@ -217,15 +222,16 @@ def train(
             for domain in domains:
                 _collect(network, domain, plan.runs, rng)
         domain = domains[step % len(domains)]
-        turn = _symmetry(shape, rng)
+        turn = _symmetry(domain.A.mask.shape, rng)
         r = turn(_batch(domain, plan, rng))
         loss = batch_loss(network, domain.A.turned(turn), r, domain.scale).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
         value = float(loss.detach())
-        running = value if math.isnan(running) else 0.98 * running + 0.02 * value
+        if math.isfinite(value):  # a direction of zero energy has no loss; such a step is left out
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            running = value if math.isnan(running) else 0.98 * running + 0.02 * value
         if (step + 1) % check == 0 or step + 1 == plan.steps:
             entry = {"step": step + 1, "train": running, **_judge(network, domains, plan)}
             log.history.append(entry)
@@ -242,4 +248,3 @@ def train(
     }
     network.load_arrays(best)
     _save(path, network, meta)
-    return best, meta

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theorylab._lib.jit import REASSOC, jit
 
-from ._system import REFRESH, Callback, Ending, System, check_callable, finish, negative_curvature
+from ._system import REFRESH, Callback, Ending, System, check_callable, finish
 
 __all__ = ["cg", "conjugate_gradients", "pcg"]
 
@@ -65,10 +65,7 @@ def conjugate_gradients(
         _combine(z, beta, p)
         q = system.product(p)
         pq = float(p @ q)
-        if negative_curvature(pq, p, q):
-            raise np.linalg.LinAlgError(
-                f"matrix is not positive definite: p.Ap = {pq:.3g} at iteration {ending.iterations}"
-            )
+        system.require_positive(pq, p, r, ending.iterations)
         if not (0 < pq < math.inf and math.isfinite(rz / pq)):
             text = (
                 "A returned NaN or infinity" if not math.isfinite(pq) else "A is singular on this direction"

@@ -16,7 +16,7 @@ from theorylab._lib.checks import as_float_array, check_finite, check_int, check
 
 from ._info import SolveInfo, warn_unconverged
 
-__all__ = ["Ending", "System", "as_operator", "check_square", "finish", "negative_curvature"]
+__all__ = ["Ending", "System", "as_operator", "check_square", "finish"]
 
 Array = NDArray[Any]
 Callback = Callable[[Array], object] | None
@@ -27,7 +27,7 @@ REFRESH = 50
 #: A recursive residual off by this part of the true one is no guide: the iteration starts afresh.
 DRIFT = 0.1
 
-#: p.Ap below minus this times ||p|| ||Ap|| is no rounding error of a semidefinite matrix.
+#: A Rayleigh quotient below minus this times that of the residual is no rounding error.
 INDEFINITE = 1e-10
 
 
@@ -78,11 +78,6 @@ def check_callable(function: Any, name: str) -> Any:
     if function is not None and not callable(function):
         raise TypeError(f"{name} must be callable, got {type(function).__name__}")
     return function
-
-
-def negative_curvature(pq: float, p: Array, q: Array) -> bool:
-    """Tell whether ``p.Ap < 0`` beyond what rounding does to a semidefinite matrix."""
-    return pq < 0 and pq < -INDEFINITE * float(np.linalg.norm(p)) * float(np.linalg.norm(q))
 
 
 class System:
@@ -150,6 +145,16 @@ class System:
         if self.zero or not x.any():
             return self.b.copy()
         return self.project(self.b - self.product(x))
+
+    def require_positive(self, pq: float, p: Array, r: Array, iteration: int) -> None:
+        """Raise LinAlgError where ``p.Ap < 0`` beyond what rounding does to a semidefinite matrix."""
+        if not pq < 0:
+            return
+        usual = abs(float(r @ self.product(r))) / float(r @ r)
+        if pq < -INDEFINITE * usual * float(p @ p):
+            raise np.linalg.LinAlgError(
+                f"matrix is not positive definite: p.Ap = {pq:.3g} at iteration {iteration}"
+            )
 
     def refresh(self, x: Array, r: Array) -> tuple[Array, float, bool]:
         """Return the true residual, its norm, and whether the recursive one, r, has drifted away from it."""
