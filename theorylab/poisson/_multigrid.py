@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from scipy.sparse.linalg import LinearOperator
 from theorylab._lib.checks import check_choice, check_int
 
 from ._fused_cg import GridCG
-from ._grid import FLUID, Components, check_flags, components, fluid_index
+from ._grid import FLUID, Components, check_flags, fluid_index, label_cells
 from ._hierarchy import Hierarchy
+from ._nullmeans import closed_means
 from ._recipes import Certificate, certify, get_recipe
 
 __all__ = ["LearnedMultigrid"]
@@ -96,6 +98,7 @@ class LearnedMultigrid(LinearOperator):
         self._grid = grid
         self._index: Array | None = None
         self._parts: Components | None = None
+        self._means: Callable[[Array], None] | None = None
         n = int(np.count_nonzero(grid == FLUID))
         LinearOperator.__init__(self, dtype=np.float64, shape=(n, n))
 
@@ -148,26 +151,6 @@ class LearnedMultigrid(LinearOperator):
         """Write ``B r`` on full grids into `out`, zero off FLUID."""
         self._outer.apply(r, out)
 
-    def _means(self, rows: Array) -> None:
-        """Remove the means over closed components from a padded grid, in place."""
-        parts = self._parts
-        assert parts is not None
-        shape = self._grid.shape
-        padded = rows.reshape([2 * ((n + 1) // 2) + 2 for n in shape])
-        inner = padded[tuple(slice(1, n + 1) for n in shape)]
-        for k in np.flatnonzero(parts.closed) if parts.n <= 8 else ():
-            cells = parts.labels == k
-            inner[cells] -= inner[cells].mean()
-        if parts.n > 8:
-            index = np.flatnonzero(parts.labels >= 0)
-            label, value = parts.labels.reshape(-1)[index], inner.reshape(-1)[index]
-            mean = np.bincount(label, value, parts.n) / parts.sizes
-            mean[~parts.closed] = 0.0
-            value = value - mean[label]
-            full = np.zeros(shape)
-            full.reshape(-1)[index] = value
-            inner[...] = full
-
     def _solve(
         self, b: Array, x0: Array | None, rtol: float, atol: float, maxiter: int, project: bool
     ) -> tuple[Array, Array, int]:
@@ -176,6 +159,6 @@ class LearnedMultigrid(LinearOperator):
         With `project` the means over closed components are removed from b, the residuals and x.
         """
         if project and self._parts is None:
-            self._parts = components(self._grid)
-        means = self._means if project and self._parts is not None and self._parts.closed.any() else None
-        return self._outer.solve(b, x0, rtol, atol, maxiter, means)
+            self._parts = label_cells(self._grid)
+            self._means = closed_means(self._grid, self._parts)
+        return self._outer.solve(b, x0, rtol, atol, maxiter, self._means if project else None)
