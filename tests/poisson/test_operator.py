@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import eigsh
 
 from theorylab.poisson import PoissonOperator, components
+from theorylab.poisson._grid import any_closed
 from theorylab.testing import assert_close
 
 from .reference import AIR, FLUID, SOLID, box, component_labels, face_shapes, grids, matrix
@@ -101,6 +102,10 @@ def test_components_against_flood_fill(flags):
     assert (ours.labels == labels).all()
     assert ours.n == len(closed)
     assert (ours.closed == closed).all()
+    assert any_closed(flags) == closed.any()
+    ones = tuple(np.ones(s) for s in face_shapes(flags.shape))
+    for a, b in zip(ours, PoissonOperator(flags, ones).components):  # the two labellings agree
+        assert np.array_equal(a, b)
     assert (ours.sizes == np.bincount(labels[labels >= 0], minlength=len(closed))).all()
     # Each closed component adds one null vector, and nothing else does.
     values = np.linalg.eigvalsh(matrix(flags))

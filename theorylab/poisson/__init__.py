@@ -26,6 +26,8 @@ from ._grid import AIR, FLUID, SOLID, Components, components
 from ._incomplete import IncompleteCholesky
 from ._info import IncompatibleRightHandSideWarning, SolveInfo
 from ._krylov import cg, pcg
+from ._multigrid import LearnedMultigrid
+from ._network import DirectionNetwork
 from ._operator import PoissonOperator
 from ._projection import project
 from ._solve import solve_pressure
@@ -37,8 +39,10 @@ __all__ = [
     "Components",
     "ConvergenceWarning",
     "DeflatedPreconditioner",
+    "DirectionNetwork",
     "IncompatibleRightHandSideWarning",
     "IncompleteCholesky",
+    "LearnedMultigrid",
     "PoissonOperator",
     "SolveInfo",
     "cg",

@@ -16,10 +16,24 @@ from theorylab._lib.checks import as_float_array, check_finite, check_int, check
 
 from ._info import SolveInfo, warn_unconverged
 
-__all__ = ["Ending", "System", "as_operator", "check_square", "finish"]
+__all__ = [
+    "CONVERGED",
+    "EXHAUSTED",
+    "STALLED",
+    "Ending",
+    "System",
+    "as_operator",
+    "check_square",
+    "finish",
+    "safe_scale",
+]
 
 Array = NDArray[Any]
 Callback = Callable[[Array], object] | None
+
+CONVERGED = "the true residual met the tolerance"
+EXHAUSTED = "maxiter was reached; raise it, loosen rtol, or pass a better preconditioner"
+STALLED = "the true residual no longer falls: rounding errors set the limit; loosen rtol"
 
 #: The true residual is computed from its definition this often, and at convergence.
 REFRESH = 50
@@ -80,6 +94,12 @@ def check_callable(function: Any, name: str) -> Any:
     return function
 
 
+def safe_scale(b: Array) -> float:
+    """Return a power of two by which b is divided so that squares stay in range; 1 for usual sizes."""
+    size = float(np.abs(b).max(initial=0.0))
+    return 1.0 if size == 0 or 1e-100 < size < 1e100 else math.ldexp(1.0, math.frexp(size)[1])
+
+
 class System:
     """``A x = b`` with a preconditioner, in float64, and the counter of products.
 
@@ -120,8 +140,7 @@ class System:
         self.n_matvec = 0
         self.project = (lambda v: v) if project is None else project
         right = right.astype(np.float64)
-        size = float(np.abs(right).max(initial=0.0))
-        self.scale = 1.0 if size == 0 or 1e-100 < size < 1e100 else math.ldexp(1.0, math.frexp(size)[1])
+        self.scale = safe_scale(right)
         self.b: Array = self.project(right / self.scale)
         self.x: Array = np.zeros(self.n) if start is None else start.astype(np.float64) / self.scale
         self.zero = not self.b.any()
@@ -169,7 +188,7 @@ class Ending:
     def __init__(self, first: float) -> None:
         self.residuals = [first]
         self.code = 0
-        self.message = "the true residual met the tolerance"
+        self.message = CONVERGED
         self.converged = False
         self.n_fallback = 0
         self._best = math.inf
@@ -186,9 +205,7 @@ class Ending:
 
     def exhausted(self) -> None:
         """Record that maxiter was reached."""
-        self.stop(
-            self.iterations, "maxiter was reached; raise it, loosen rtol, or pass a better preconditioner M"
-        )
+        self.stop(self.iterations, EXHAUSTED)
 
     def in_vain(self, norm: float) -> bool:
         """Tell whether fresh starts no longer lower the residual: rounding sets the limit."""
@@ -196,10 +213,7 @@ class Ending:
         self._best = min(self._best, norm)
         if self._vain < 5:
             return False
-        self.stop(
-            self.iterations + 1,
-            "the true residual no longer falls: rounding errors set the limit; loosen rtol",
-        )
+        self.stop(self.iterations + 1, STALLED)
         return True
 
 
