@@ -26,6 +26,7 @@ from ._grid import AIR, FLUID, SOLID, Components, components
 from ._incomplete import IncompleteCholesky
 from ._info import IncompatibleRightHandSideWarning, SolveInfo
 from ._krylov import cg, pcg
+from ._network import DirectionNetwork
 from ._operator import PoissonOperator
 from ._projection import project
 from ._solve import solve_pressure
@@ -37,6 +38,7 @@ __all__ = [
     "Components",
     "ConvergenceWarning",
     "DeflatedPreconditioner",
+    "DirectionNetwork",
     "IncompatibleRightHandSideWarning",
     "IncompleteCholesky",
     "PoissonOperator",
