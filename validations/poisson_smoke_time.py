@@ -83,7 +83,7 @@ def incomplete_against_classical(rng):
 def draw_histories(ax, result):
     figure = ax.figure
     ax.remove()
-    figure.set_size_inches(10.0, 4.7)
+    figure.set_size_inches(10.0, 4.4)
     left, right = figure.subplots(1, 2, sharey=True)
     for k, (method, name) in enumerate(NAMES.items()):
         history = result.extras(f"{method}_history")[0]
@@ -94,10 +94,11 @@ def draw_histories(ax, result):
         right.semilogy(1e3 * clock, history, label=name, **style)
     for panel in (left, right):
         panel.axhline(RTOL, color="k", linestyle="--", linewidth=1)
-        panel.set(xscale="log", ylim=(RTOL / 10, 30))
+        panel.set(xscale="log", ylim=(RTOL / 10, 3))
     left.set(xlabel="iteration", ylabel="||b - A p|| / ||b||", xlim=(1, None))
     right.set(xlabel="milliseconds, set-up included")
-    figure.legend(fontsize=8, loc="outside lower center", ncols=8)
+    right.set_xlim(1, 3e5)  # room for the legend
+    right.legend(fontsize=8, loc="lower right")
 
 
 # The phases of a step --------------------------------------------------------------------------------
@@ -129,7 +130,7 @@ def share(times):
 
 @phases.measure
 def with_multigrid(scene, rng):
-    every = {solver: np.median(seconds(scene, solver, 11), axis=1) for solver in SOLVERS}
+    every = {solver: np.median(seconds(scene, solver, 9), axis=1) for solver in SOLVERS}
     shares = share(seconds(scene, "learned-mg", 45))
     return Samples(shares, **{solver.replace("-", "_"): times for solver, times in every.items()})
 
