@@ -26,10 +26,7 @@ from ._grid import AIR, FLUID, SOLID, Components, components
 from ._incomplete import IncompleteCholesky
 from ._info import IncompatibleRightHandSideWarning, SolveInfo
 from ._krylov import cg, pcg
-<<<<<<< HEAD
 from ._multigrid import LearnedMultigrid
-=======
->>>>>>> poisson-net
 from ._network import DirectionNetwork
 from ._operator import PoissonOperator
 from ._projection import project
