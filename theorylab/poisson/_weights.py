@@ -146,6 +146,7 @@ def _check_arrays(
         raise ValueError(
             f"{path} has {extra[0]}, which {meta['architecture']} with {plan.n_kernels} kernels has not"
         )
+    weights: Arrays = {}
     for name, shape in shapes.items():
         array = arrays.get(name)
         if array is None:
@@ -154,9 +155,10 @@ def _check_arrays(
             raise ValueError(f"{path}: {name} has shape {array.shape}, expected {shape}")
         if array.dtype.kind not in "fiu":
             raise ValueError(f"{path}: {name} has dtype {array.dtype}, expected real numbers")
-        if not np.isfinite(array.astype(np.float32)).all():
+        with np.errstate(over="ignore"):
+            weights[name] = array.astype(np.float32)
+        if not np.isfinite(weights[name]).all():
             raise ValueError(f"{path}: {name} has entries that are not finite in float32")
-    weights = {name: arrays[name].astype(np.float32) for name in shapes}
     claimed = meta.get("sha256")
     if claimed is None and trusted_only:
         raise ValueError(f"{path} carries no sha256, which shipped weights do; reinstall theorylab")
