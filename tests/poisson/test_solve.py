@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from theorylab._lib.threads import limit_threads
 from theorylab.poisson import (
     ConvergenceWarning,
     IncompatibleRightHandSideWarning,
@@ -254,6 +255,16 @@ def test_no_warning_where_means_are_rounding_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         solve_pressure(flags, b, method="mic0")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_bits_for_one_and_two_threads(method):
+    flags, b = problems.make("smoke", (150, 140), seed=0)  # long enough for BLAS to use two
+    results = []
+    for threads in (1, 2):
+        with limit_threads(threads):
+            results.append(solve_pressure(flags, b, method=method, rtol=0.03))
+    assert np.array_equal(*results)
 
 
 def test_own_direction_for_dcdm():

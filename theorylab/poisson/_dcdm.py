@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from theorylab._lib.checks import check_choice, check_int, float_dtype
 
 from ._directions import Candidate, Kept
-from ._krylov import advance
 from ._system import REFRESH, Callback, Ending, System, check_callable, finish
+from ._vectors import advance, dot, norm2
 
 __all__ = ["DCDMOptions", "conjugate_directions", "dcdm", "dcdm_options"]
 
@@ -123,12 +123,12 @@ class _Iteration:
         if d is None:
             return None
         q = self.system.product(d) if Af is None else Af
-        dq, dr = float(d @ q), float(d @ r)
+        dq, dr = dot(d, q), dot(d, r)
         if not (math.isfinite(dq) and math.isfinite(dr)):
             return None
         self.system.require_positive(dq, d, r, self.iteration)
-        length = float(np.linalg.norm(d))
-        if dq <= FLAT * length * max(float(np.linalg.norm(q)), self.stiffest * length):
+        length = norm2(d)
+        if dq <= FLAT * length * max(norm2(q), self.stiffest * length):
             return None
         if not math.isfinite(dr / dq):
             return None
@@ -138,7 +138,7 @@ class _Iteration:
     def safe(self, r: Array) -> tuple[Array, Array]:
         """Return g = M r (or r) and A g."""
         g = self.system.precondition(r)
-        rg = float(r @ g)
+        rg = dot(r, g)
         if rg <= 0:
             raise np.linalg.LinAlgError(f"preconditioner M is not positive definite: r.Mr = {rg:.3g}")
         return g, self.system.product(g).copy()
@@ -160,7 +160,7 @@ class _Iteration:
             return c, False
         g, Ag = self.safe(r)
         if c is not None:
-            steepest = float(g @ r) ** 2 / max(float(g @ Ag), np.finfo(float).tiny)
+            steepest = dot(g, r) ** 2 / max(dot(g, Ag), np.finfo(float).tiny)
             if self.options.subspace:
                 return self.best_of_plane(c, self.try_(g, r, Ag, m)), False
             if c.gain >= GAMMA * steepest:
@@ -175,20 +175,20 @@ class _Iteration:
         # Unit energy each: the Gram matrix is ((1, t), (t, 1)), and its Cholesky factor needs 1 - t^2 alone.
         d, q = c.d / math.sqrt(c.dq), c.q / math.sqrt(c.dq)
         e, p = s.d / math.sqrt(s.dq), s.q / math.sqrt(s.dq)
-        t = float(d @ p)
+        t = dot(d, p)
         if 1 - t * t < 1e-12:
             return c
         a, b = c.dr / math.sqrt(c.dq), s.dr / math.sqrt(s.dq)
         u, v = (a - t * b) / (1 - t * t), (b - t * a) / (1 - t * t)
         step, image = u * d + v * e, u * q + v * p
-        dq = float(step @ image)
+        dq = dot(step, image)
         return Candidate(step, image, dq, u * a + v * b) if dq > 0 else c
 
 
 def _parallel(f: Array, r: Array, norm: float) -> bool:
     """Tell whether f is a multiple of r, up to rounding."""
     largest = float(np.abs(f).max())
-    return bool(np.abs(f - (float(f @ r) / norm**2) * r).max() <= 1e-12 * largest)
+    return bool(np.abs(f - (dot(f, r) / norm**2) * r).max() <= 1e-12 * largest)
 
 
 def _racing() -> Any:
@@ -207,7 +207,7 @@ def conjugate_directions(
     """Run DCDM on a checked system; return the iterate and how it ended."""
     x = system.x.copy()
     r = system.residual(x)
-    norm = float(np.linalg.norm(r))
+    norm = norm2(r)
     ending = Ending(norm)
     state = _Iteration(system, options)
     race = _racing()

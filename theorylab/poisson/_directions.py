@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ._vectors import coefficients, norm2, subtract
+
 __all__ = ["Candidate", "Kept"]
 
 Array = NDArray[Any]
@@ -68,12 +70,11 @@ class Kept:
         self._p[row], self._q[row], self._dq[row] = c.d, c.q, c.dq
         self._count += 1
 
-    def _rows(self, last: int | None) -> slice | list[int]:
-        """Return where the newest `last` directions lie (all by default)."""
+    def _rows(self, last: int | None) -> Array:
+        """Return where the newest `last` directions lie (all by default), newest first."""
         held = min(self._count, self._dq.size)
-        if last is None or last >= held:
-            return slice(0, held)
-        return [(self._count - 1 - k) % self._dq.size for k in range(last)]
+        wanted = held if last is None else min(last, held)
+        return (self._count - 1 - np.arange(wanted)) % max(self._dq.size, 1)
 
     def orthogonalise(self, f: Array, Af: Array | None = None, last: int | None = None) -> Array | None:
         """Make f, in place, A-orthogonal to the kept directions (and Af with it); None where nothing is left.
@@ -82,20 +83,18 @@ class Kept:
         are mutually conjugate, so that one after another would give the same.
         """
         rows = self._rows(last)
-        P, Q, dq = self._p[rows], self._q[rows], self._dq[rows]
-        if dq.size == 0:
+        if rows.size == 0:
             return f
-        before = float(np.linalg.norm(f))
-        size = before
+        before = left = norm2(f)
         for _ in range(2):
-            c = (Q @ f) / dq
-            f -= c @ P
+            size = left
+            c = coefficients(self._q, rows, f) / self._dq[rows]
+            subtract(self._p, rows, c, f)
             if Af is not None:
-                Af -= c @ Q
-            left = float(np.linalg.norm(f))
+                subtract(self._q, rows, c, Af)
+            left = norm2(f)
             if left >= TWICE * size:
                 break
-            size = left
         if not math.isfinite(left):
             return f
         return f if left > DEPENDENT * before else None

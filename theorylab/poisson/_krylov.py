@@ -9,31 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theorylab._lib.jit import REASSOC, jit
-
 from ._system import REFRESH, Callback, Ending, System, check_callable, finish
+from ._vectors import advance, combine, dot, norm2
 
 __all__ = ["cg", "conjugate_gradients", "pcg"]
 
 Array = NDArray[Any]
-
-
-@jit(fastmath=REASSOC)
-def advance(x: Array, r: Array, p: Array, q: Array, alpha: float) -> float:
-    """Step ``x += alpha p``, ``r -= alpha q`` in place and return ``r.r``; one pass."""
-    total = 0.0
-    for i in range(x.size):
-        x[i] += alpha * p[i]
-        r[i] -= alpha * q[i]
-        total += r[i] * r[i]
-    return total
-
-
-@jit
-def _combine(z: Array, beta: float, p: Array) -> None:
-    """Turn p into ``z + beta p`` in place."""
-    for i in range(p.size):
-        p[i] = z[i] + beta * p[i]
 
 
 def conjugate_gradients(
@@ -42,7 +23,7 @@ def conjugate_gradients(
     """Run (preconditioned, flexible) CG on a checked system; return the iterate and how it ended."""
     x = system.x.copy()
     r = system.residual(x)
-    norm = float(np.linalg.norm(r))
+    norm = norm2(r)
     ending = Ending(norm)
     p = np.zeros(system.n)
     rz_old, old = 0.0, r
@@ -51,7 +32,7 @@ def conjugate_gradients(
             ending.exhausted()
             return x, ending
         z = system.precondition(r)
-        rz = float(r @ z)
+        rz = dot(r, z)
         if not math.isfinite(rz):
             ending.stop(-2, "breakdown: the preconditioner or A returned NaN or infinity")
             return x, ending
@@ -61,10 +42,10 @@ def conjugate_gradients(
             )
         beta = 0.0
         if rz_old:
-            beta = (rz - float(z @ old)) / rz_old if flexible else rz / rz_old
-        _combine(z, beta, p)
+            beta = (rz - dot(z, old)) / rz_old if flexible else rz / rz_old
+        combine(z, beta, p)
         q = system.product(p)
-        pq = float(p @ q)
+        pq = dot(p, q)
         system.require_positive(pq, p, r, ending.iterations)
         if not (0 < pq < math.inf and math.isfinite(rz / pq)):
             text = (

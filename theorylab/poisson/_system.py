@@ -15,6 +15,7 @@ from theorylab._lib.backend import is_cupy, is_torch
 from theorylab._lib.checks import as_float_array, check_finite, check_int, check_real, float_dtype
 
 from ._info import SolveInfo, warn_unconverged
+from ._vectors import dot, norm2
 
 __all__ = [
     "CONVERGED",
@@ -146,12 +147,12 @@ class System:
         self.zero = not self.b.any()
         if self.zero:
             self.x[:] = 0.0
-        self.target = max(rtol * float(np.linalg.norm(self.b)), atol / self.scale)
+        self.target = max(rtol * norm2(self.b), atol / self.scale)
 
     def product(self, v: Array) -> Array:
         """Return ``A v`` in float64."""
         self.n_matvec += 1
-        return np.asarray(self.A.matvec(v), dtype=np.float64)
+        return np.ascontiguousarray(self.A.matvec(v), dtype=np.float64)
 
     def precondition(self, r: Array) -> Array:
         """Return ``M r`` in float64; a copy of r without a preconditioner."""
@@ -169,8 +170,8 @@ class System:
         """Raise LinAlgError where ``p.Ap < 0`` beyond what rounding does to a semidefinite matrix."""
         if not pq < 0:
             return
-        usual = abs(float(r @ self.product(r))) / float(r @ r)
-        if pq < -INDEFINITE * usual * float(p @ p):
+        usual = abs(dot(r, self.product(r))) / dot(r, r)
+        if pq < -INDEFINITE * usual * dot(p, p):
             raise np.linalg.LinAlgError(
                 f"matrix is not positive definite: p.Ap = {pq:.3g} at iteration {iteration}"
             )
@@ -178,8 +179,8 @@ class System:
     def refresh(self, x: Array, r: Array) -> tuple[Array, float, bool]:
         """Return the true residual, its norm, and whether the recursive one, r, has drifted away from it."""
         true = self.residual(x)
-        norm = float(np.linalg.norm(true))
-        return true, norm, float(np.linalg.norm(true - r)) > DRIFT * norm
+        size = norm2(true)
+        return true, size, norm2(true - r) > DRIFT * size
 
 
 class Ending:
@@ -207,10 +208,10 @@ class Ending:
         """Record that maxiter was reached."""
         self.stop(self.iterations, EXHAUSTED)
 
-    def in_vain(self, norm: float) -> bool:
+    def in_vain(self, residual: float) -> bool:
         """Tell whether fresh starts no longer lower the residual: rounding sets the limit."""
-        self._vain = 0 if norm < 0.5 * self._best else self._vain + 1
-        self._best = min(self._best, norm)
+        self._vain = 0 if residual < 0.5 * self._best else self._vain + 1
+        self._best = min(self._best, residual)
         if self._vain < 5:
             return False
         self.stop(self.iterations + 1, STALLED)
