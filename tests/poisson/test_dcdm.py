@@ -1,5 +1,6 @@
 """Deep conjugate directions: the properties of the method, its safeguards, its endings."""
 
+import itertools
 import math
 
 import numpy as np
@@ -240,6 +241,37 @@ def test_the_error_never_grows_under_the_race():
     dcdm(A, b, rtol=1e-8, direction=hostile(60, 2)["noise"], callback=seen.append)
     energy = np.array([(v - exact) @ A @ (v - exact) for v in seen])
     assert (np.diff(energy) <= 1e-12 * energy[0]).all()
+
+
+def test_windows_of_cg_are_cg_from_where_they_start():
+    A, b = spd(60, 1e3), np.random.default_rng(7).standard_normal(60)
+    seen = [np.zeros(60)]
+    dcdm(A, b, rtol=1e-8, direction=hostile(60, 2)["noise"], callback=seen.append)
+    for first, length in ((10, 10), (40, 20)):
+        fresh = []
+        with pytest.warns(ConvergenceWarning):
+            cg(A, b, x0=seen[first], rtol=1e-12, maxiter=length, callback=fresh.append)
+        # The first steps: rounding grows as in any two runs of CG.
+        assert_close(np.array(seen[first + 1 : first + 9]), np.array(fresh[:8]), rtol=1e-9, atol=1e-9)
+
+
+def test_checked_steps_gain_a_tenth_of_the_safe_one():
+    """S1: a direction almost orthogonal to the residual is refused."""
+    A, b = spd(60, 50.0), np.random.default_rng(7).standard_normal(60)
+    exact, seen = np.linalg.solve(A, b), [np.zeros(60)]
+    rng = np.random.default_rng(12)
+
+    def weak(r):
+        noise = rng.standard_normal(60)
+        return noise - (noise @ r) * r + 0.01 * r
+
+    info = dcdm(A, b, direction=weak, race=False, check_every=1, callback=seen.append, return_info=True)[1]
+    assert info.converged
+    assert info.n_fallback > 0.9 * info.iterations
+    for x, y in itertools.pairwise(seen):
+        r = b - A @ x
+        energy = [(v - exact) @ A @ (v - exact) for v in (x, y)]
+        assert energy[0] - energy[1] >= 0.1 * (r @ r) ** 2 / (r @ A @ r) * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("m", [0, 1, 4])

@@ -46,10 +46,12 @@ def random_spd(n, density, seed):
 
 @pytest.mark.parametrize("modified", [0.0, 0.5, 0.97, 1.0])
 @pytest.mark.parametrize("sigma", [0.0, 0.25])
-@pytest.mark.parametrize("kind", ["grid", "dense pattern", "sparse pattern"])
+@pytest.mark.parametrize("kind", ["grid", "nearly closed grid", "dense pattern", "sparse pattern"])
 def test_factor_against_loops(modified, sigma, kind):
     A = {
         "grid": matrix(np.random.default_rng(0).choice([0, 1, 1, 1, 2], (6, 6))),
+        # The modified factor's last pivots are small here, so that sigma acts.
+        "nearly closed grid": matrix(box(6, 2, SOLID)) + 1e-3 * np.eye(36),
         "dense pattern": random_spd(9, 1.0, 1),
         "sparse pattern": random_spd(25, 0.2, 2),
     }[kind]

@@ -31,7 +31,7 @@ class TrainedRecipe(tuple[float, ...]):
     Attributes
     ----------
     rate, start_rate : float
-        Mean decades of residual an iteration, of the trained recipe and of the one at the start.
+        Decades of residual an iteration, power mean over the problems: trained, and at the start.
     history : tuple of float
         Best rate after each evaluation.
     seconds : float
@@ -45,6 +45,12 @@ class TrainedRecipe(tuple[float, ...]):
     def certificate(self) -> Certificate:
         """Return the certificate of these weights."""
         return certify(tuple(self))
+
+
+def _power_mean(rates: list[float], power: float) -> float:
+    """Return the power mean of rates; none of them is negative in a converging iteration."""
+    r = np.maximum(rates, 1e-3)
+    return float(np.exp(np.mean(np.log(r)))) if power == 0 else float(np.mean(r**power) ** (1.0 / power))
 
 
 class _Case:
@@ -94,6 +100,7 @@ def train_recipe(
     start: Any = "default",
     evaluations: int = 400,
     iterations: int = 7,
+    power: float = 1.0,
     seconds: float = 180.0,
 ) -> TrainedRecipe:
     """Train the recipe of the multigrid preconditioner on given problems.
@@ -112,6 +119,9 @@ def train_recipe(
         Recipes to try at most.
     iterations : int
         Of conjugate gradients on each problem.
+    power : float
+        The objective is the power mean of the rates: 1 is the mean, -1 counts iterations, and lower powers
+        look at the slowest problems.
     seconds : float
         Stop after this time.
 
@@ -142,6 +152,7 @@ def train_recipe(
 
     check_int(evaluations, "evaluations", low=1)
     check_int(iterations, "iterations", low=1)
+    check_real(power, "power")
     check_real(seconds, "seconds", low=0.0, open_low=True, finite=False)
     cases = [_Case(flags, b) for flags, b in problems]
     if not cases:
@@ -157,7 +168,7 @@ def train_recipe(
         certificate = certify(numbers)
         if not certificate.holds or certificate.value > MARGIN:
             return 1.0 + max(certificate.value - MARGIN, 0.0)
-        rate = float(np.mean([case.rate(numbers, iterations) for case in cases]))
+        rate = _power_mean([case.rate(numbers, iterations) for case in cases], power)
         if rate > best[0]:
             best[:] = [rate, recipe.copy()]
         history.append(best[0])

@@ -95,15 +95,14 @@ def read_arrays(path: str | os.PathLike[str], name: str, ndim: int) -> tuple[Arr
 
 def _checked(path: Path, trusted_only: bool) -> tuple[Architecture, Arrays, dict[str, Any]]:
     """Read a file and check all of it."""
-    with open(path, "rb"):  # FileNotFoundError and PermissionError say it best themselves
-        pass
-    try:
-        with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as stream:  # a missing file says so itself
+        try:
+            file = np.load(stream, allow_pickle=False)
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is no readable .npz file of plain arrays ({error}); write it by numpy.savez"
-        ) from None
+        except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path} is no readable .npz file of plain arrays ({error}); write it by numpy.savez"
+            ) from None
     meta = _meta(arrays.pop("meta", None), path)
     name = meta.get("architecture")
     if not isinstance(name, str) or name not in ARCHITECTURES:
