@@ -57,7 +57,7 @@ def left_over(result):
     return float((result.divergence[:, 1] / result.divergence[:, 0]).max())
 
 
-def simulation_rows(bench, name, steps, peers):
+def simulation_rows(bench, name, steps, repeats, peers):
     """Whole simulations: the same scene with our solver and with PyAMG."""
     shape, solids = SCENES[name]
     drift = (0.5,) + (0.0,) * (len(shape) - 1)
@@ -73,7 +73,7 @@ def simulation_rows(bench, name, steps, peers):
                     shape, scene, steps, rtol=RTOL, solver=solver
                 ),
                 peer_name=peer_name,
-                repeats=5,
+                repeats=repeats,
                 accuracy=(
                     left_over(simulate_smoke(shape, scene, 3, rtol=RTOL)),
                     left_over(simulate_smoke(shape, scene, 3, rtol=RTOL, solver=solver)),
@@ -109,8 +109,8 @@ def main():
     except ImportError:
         print("PyAMG is not installed: only our own rows")
         peers = {}
-    simulation_rows(bench, "256 x 512", 10, peers)
-    simulation_rows(bench, "64 x 128 x 64", 4, peers)
+    simulation_rows(bench, "256 x 512", 10, 7, peers)
+    simulation_rows(bench, "64 x 128 x 64", 3, 3, peers)
     bench.finish()
     for name, (shape, solids) in SCENES.items():
         for threads in (1, 2):

@@ -50,9 +50,7 @@ class SparseCycle:
             full[live] = owner
             outer = coupled.tocoo()
             apart = full[outer.row] != full[outer.col]
-            outer = sparse.csr_array(
-                (outer.data[apart], (outer.row[apart], outer.col[apart])), coupled.shape
-            )
+            outer = sparse.csr_array((outer.data[apart], (outer.row[apart], outer.col[apart])), coupled.shape)
             own = np.maximum(1 - inverse * (tf * outer.sum(axis=1) + td * air), 0.02)
             P = (scaled(own, P0) + scaled(tf * inverse, outer @ P0)).tocsr()
             self.levels.append((A.tocsr(), inverse, P, P.T.tocsr(), weights))

@@ -32,7 +32,7 @@ def left(result):
 def simulated(scene, rng):
     if scene != "balls":
         return left(run(scene, 128, 30, rtol=TOLERANCE))
-    result = run(scene, 128, FRAMES[-1], rtol=TOLERANCE, advection="maccormack", cfl=1.5, frames=FRAMES)
+    result = run(scene, 128, FRAMES[-1], rtol=TOLERANCE, advection="maccormack", cfl=2.0, frames=FRAMES)
     strip = np.round(255 * np.array(result.frames)).astype(np.uint8)
     return Samples(
         left(result), strip=strip, flags=result.flags, time=np.cumsum(result.dt), n=result.iterations

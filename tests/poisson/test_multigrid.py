@@ -85,7 +85,11 @@ def test_certificate_agrees_with_dense_spectra(shape, family):
         assert B.certificate().holds
         full = dense(B)
         assert np.abs(full - full.T).max() <= 1e-13 * np.abs(full).max()
-        null = (np.ones(len(full)) / len(full) ** 0.5)[:, None] if family == "closed" else np.zeros((len(full), 0))
+        null = (
+            (np.ones(len(full)) / len(full) ** 0.5)[:, None]
+            if family == "closed"
+            else np.zeros((len(full), 0))
+        )
         basis = scipy.linalg.null_space(null.T) if null.size else np.eye(len(full))
         assert scipy.linalg.eigvalsh(basis.T @ full @ basis)[0] > 0.05
     if family in ("empty", "smoke", "closed"):
@@ -96,7 +100,11 @@ def test_certificate_agrees_with_dense_spectra(shape, family):
 
 @settings(deadline=None, max_examples=25)
 @given(
-    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=12), elements=st.integers(0, 2)),
+    hnp.arrays(
+        np.uint8,
+        hnp.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=12),
+        elements=st.integers(0, 2),
+    ),
     st.integers(0, 2**32 - 1),
 )
 def test_any_flags_symmetric_semidefinite(flags, seed):
@@ -158,7 +166,9 @@ def test_pockets_closed_and_open():
     assert abs(p[20:28, 3:27].mean()) < 1e-14
 
 
-@pytest.mark.parametrize(("flags", "inverse"), [([[1, 2]], 1.0), ([[2, 1, 2]], 0.5), ([[0, 1]], 0.0), ([[[1]]], 0.0)])
+@pytest.mark.parametrize(
+    ("flags", "inverse"), [([[1, 2]], 1.0), ([[2, 1, 2]], 0.5), ([[0, 1]], 0.0), ([[[1]]], 0.0)]
+)
 def test_single_cells(flags, inverse):
     B = LearnedMultigrid(flags)
     assert B.shape == (1, 1)
@@ -330,7 +340,7 @@ def test_bad_flags():
     with pytest.raises(ValueError, match="2-D or 3-D"):
         LearnedMultigrid(np.ones(4, int))
     with pytest.raises(TypeError, match="complex"):
-        LearnedMultigrid(np.ones((4, 4)), recipe=np.ones(8) * 1j)
+        LearnedMultigrid(np.ones((4, 4), int), recipe=np.ones(8) * 1j)
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
@@ -364,5 +374,7 @@ def test_training_refuses():
         train_recipe([])
     with pytest.raises(ValueError, match="mix 2-D and 3-D"):
         train_recipe([problems.make("smoke", (16, 16), 0), problems.make("smoke", (8, 8, 8), 0)])
+    with pytest.raises(ValueError, match="start has the certificate"):
+        train_recipe([problems.make("smoke", (16, 16), 0)], start=OVER)
     with pytest.raises(ValueError, match="evaluations"):
         train_recipe([problems.make("smoke", (16, 16), 0)], evaluations=0)

@@ -59,10 +59,7 @@ def naive_advect(f, velocity, dt, axis, maccormack):
     error = f - naive_sample(first, naive_trace(velocity, points, -dt), shift)
     low, high = np.empty_like(f), np.empty_like(f)
     for i in np.ndindex(f.shape):
-        corner = [
-            int(min(max(x[i] - s, 0), n - 1 - (n > 1)) if n > 1 else 0)
-            for x, s, n in zip(back, shift, f.shape)
-        ]
+        corner = [max(min(int(max(x[i] - s, 0)), n - 2), 0) for x, s, n in zip(back, shift, f.shape)]
         block = f[tuple(slice(c, c + 2) for c in corner)]
         low[i], high[i] = block.min(), block.max()
     return np.clip(first + 0.5 * error, low, high)

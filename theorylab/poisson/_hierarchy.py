@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from . import _cycle as c
 from ._hierarchy_coarse import aggregate, couple, dense_matrix, diagonals, own_weights
-from ._hierarchy_fine import block_components, cell_bytes, couple_blocks, couple_split, pad_flags, split_blocks
+from ._hierarchy_fine import (
+    block_components,
+    cell_bytes,
+    couple_blocks,
+    couple_split,
+    pad_flags,
+    split_blocks,
+)
 
 __all__ = ["COARSEST", "Hierarchy"]
 
@@ -60,7 +67,9 @@ class Hierarchy:
             line = padded[-1] if len(shape) == 3 else 0
             row = padded[1] * (padded[2] if line else 1)
             cells = padded[0] * row
-            rows.append([0, cells, cells, padded[0], row, line, row + line + 1, cells - row - line - 1, 0, 0, 0, 0])
+            rows.append(
+                [0, cells, cells, padded[0], row, line, row + line + 1, cells - row - line - 1, 0, 0, 0, 0]
+            )
             if max(sides) == 1:
                 break
             sides = [(n + 1) // 2 for n in sides]
@@ -82,7 +91,11 @@ class Hierarchy:
         self.home = [np.empty(slack, np.int32), np.empty(slack, np.int32)]
         self.first = np.zeros(head[c.ROWS] // 2 + 1, np.int32)
         self.cell, self.target = np.empty(slack, np.int32), np.empty(slack, np.int32)
-        self.li, self.lj, self.lw = np.empty(slack, np.int32), np.empty(slack, np.int32), np.empty(slack, self.dtype)
+        self.li, self.lj, self.lw = (
+            np.empty(slack, np.int32),
+            np.empty(slack, np.int32),
+            np.empty(slack, self.dtype),
+        )
 
     def update(self, flags: Array) -> None:
         """Set up for new `flags`; memory is kept as long as the shape is."""

@@ -345,7 +345,9 @@ def couple(A: Array, level: Array, coarse: Array, agg: Array, li: Array, lj: Arr
 
 
 @jit
-def dense_matrix(A: Array, level: Array, li: Array, lj: Array, lw: Array, number: Array) -> tuple[Array, Array]:
+def dense_matrix(
+    A: Array, level: Array, li: Array, lj: Array, lw: Array, number: Array
+) -> tuple[Array, Array]:
     """Return the coupled unknowns of the coarsest level and the inverse of its matrix, in double precision.
 
     Components without AIR have the sum over their unknowns made regular and taken out again: the result is

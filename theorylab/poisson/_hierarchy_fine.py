@@ -57,8 +57,12 @@ def _count2(n: Array, t: Array, f: Array, fi: Array, fo: Array, fl: Array, fr: A
     live = 0
     for k in range(n.size):
         one = f[k] == 1
-        open_ = np.uint8(np.uint8(fi[k] != 0) + np.uint8(fo[k] != 0) + np.uint8(fl[k] != 0) + np.uint8(fr[k] != 0))
-        air = np.uint8(np.uint8(fi[k] == 2) + np.uint8(fo[k] == 2) + np.uint8(fl[k] == 2) + np.uint8(fr[k] == 2))
+        open_ = np.uint8(
+            np.uint8(fi[k] != 0) + np.uint8(fo[k] != 0) + np.uint8(fl[k] != 0) + np.uint8(fr[k] != 0)
+        )
+        air = np.uint8(
+            np.uint8(fi[k] == 2) + np.uint8(fo[k] == 2) + np.uint8(fl[k] == 2) + np.uint8(fr[k] == 2)
+        )
         side = (fr[k] == 1) if k & 1 else (fl[k] == 1)
         outer = np.uint8(np.uint8(fo[k] == 1) + np.uint8(side))
         n[k] = open_ if one else 0
