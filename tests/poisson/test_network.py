@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from theorylab._lib.threads import limit_threads
 from theorylab.poisson import DirectionNetwork, PoissonOperator, dcdm, problems
 from theorylab.poisson._architecture import ARCHITECTURES
-from theorylab.poisson._network import SHIPPED, outer_boundary
+from theorylab.poisson._domains import outer_boundary
+from theorylab.poisson._network import SHIPPED
 
 from ._networks import evaluate, random_arrays, write
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import time
@@ -19,8 +20,9 @@ from torch import Tensor
 
 from .._version import __version__
 from ._architecture import architecture
+from ._domains import open_side
 from ._grid_torch import FLUID, GridOperator, TorchNetwork, batch_loss, batch_solve
-from ._samples import RitzBasis, ritz_basis
+from ._samples import ritz_basis
 from ._weights import digest
 
 #: Held-out share of the samples, right-hand sides per domain that judge a checkpoint, and their solves.
@@ -35,7 +37,7 @@ class Domain:
 
     A: GridOperator
     scale: float
-    basis: RitzBasis
+    symmetries: list[tuple[tuple[int, ...], tuple[int, ...]]]
     train: Tensor
     held_out: Tensor
     judges: Tensor
@@ -100,20 +102,26 @@ def _domain(
     train = _grids(basis.sample(plan.n_samples - held, rng), fluid)
     held_out = _grids(basis.sample(held, rng), fluid)
     judges = torch.from_numpy(right_hand_sides(fluid, JUDGES, rng)[:, None])
-    return Domain(GridOperator(flags), math.sqrt(fluid.sum() / n_train), basis, train, held_out, judges)
+    scale = math.sqrt(fluid.sum() / n_train)
+    return Domain(GridOperator(flags), scale, _symmetries(flags), train, held_out, judges)
 
 
-def _symmetry(shape: tuple[int, ...], rng: np.random.Generator) -> Callable[[Tensor], Tensor]:
-    """Draw a mirror image or turn of the grid that keeps its shape; acts on the last axes."""
-    d = len(shape)
-    order = rng.permutation(d) if len(set(shape)) == 1 else np.arange(d)
-    mirrored = [k - d for k in range(d) if rng.random() < 0.5]
+def _symmetries(flags: NDArray[Any]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return the orders of axes and sets of mirrored axes that leave the domain as it is."""
+    d = flags.ndim
+    return [
+        (order, mirrored)
+        for order in itertools.permutations(range(d))
+        for count in range(d + 1)
+        for mirrored in itertools.combinations(range(d), count)
+        if np.array_equal(np.flip(flags.transpose(order), mirrored), flags)
+    ]
 
-    def turn(x: Tensor) -> Tensor:
-        lead = x.ndim - d
-        return x.permute(*range(lead), *(lead + int(k) for k in order)).flip(mirrored)
 
-    return turn
+def _turn(r: Tensor, symmetry: tuple[tuple[int, ...], tuple[int, ...]]) -> Tensor:
+    """Apply a symmetry of the domain to a batch (batch, 1, *shape)."""
+    order, mirrored = symmetry
+    return r.permute(0, 1, *(k + 2 for k in order)).flip([k + 2 for k in mirrored])
 
 
 def _batch(domain: Domain, plan: Schedule, rng: np.random.Generator) -> Tensor:
@@ -151,6 +159,11 @@ def _judge(network: TorchNetwork, domains: list[Domain], plan: Schedule) -> dict
         entry[f"rate_{k}"] = float(np.mean(rate)) if np.isfinite(rate).all() else -math.inf
     entry["rate"] = min(v for key, v in entry.items() if key.startswith("rate_"))
     return entry
+
+
+def _common(sides: list[tuple[int, int] | None]) -> tuple[int, int] | None:
+    """Return the one open side of all domains, if there is one."""
+    return sides[0] if len(set(sides)) == 1 else None
 
 
 def _save(path: Path, network: TorchNetwork, meta: dict[str, Any]) -> None:
@@ -199,6 +212,7 @@ def train(
         "n_train": n_train,
         "normalize": "unit",
         "crop": True,
+        "open_side": _common([open_side(f) for f in flags]),
         "seed": plan.seed,
         "optimiser": f"Adam, lr {plan.lr:g} falling by a half cosine, batch {plan.batch}",
         "data": f"{plan.n_samples} combinations of {plan.n_ritz} Ritz vectors a domain, a tenth held out; "
@@ -222,9 +236,8 @@ def train(
             for domain in domains:
                 _collect(network, domain, plan.runs, rng)
         domain = domains[step % len(domains)]
-        turn = _symmetry(domain.A.mask.shape, rng)
-        r = turn(_batch(domain, plan, rng))
-        loss = batch_loss(network, domain.A.turned(turn), r, domain.scale).mean()
+        r = _turn(_batch(domain, plan, rng), domain.symmetries[rng.integers(len(domain.symmetries))])
+        loss = batch_loss(network, domain.A, r, domain.scale).mean()
         value = float(loss.detach())
         if math.isfinite(value):  # a direction of zero energy has no loss; such a step is left out
             optimiser.zero_grad(set_to_none=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -85,12 +84,6 @@ class GridOperator:
                 count += np.roll(open_cell, shift, axis)[inner]
         self.mask = torch.from_numpy(fluid.astype(np.float32))
         self.count = torch.from_numpy((count * fluid).astype(np.float32))
-
-    def turned(self, turn: Callable[[Tensor], Tensor]) -> GridOperator:
-        """Return the operator of a mirrored or turned domain."""
-        other = object.__new__(GridOperator)
-        other.mask, other.count = turn(self.mask), turn(self.count)
-        return other
 
     def __call__(self, p: Tensor) -> Tensor:
         """Apply A to fields that vanish off FLUID."""

@@ -15,10 +15,11 @@ from theorylab._lib.checks import as_float_array, check_choice
 
 from . import _convolution as conv
 from ._architecture import CHANNELS
-from ._grid import AIR, FLUID, check_flags
+from ._domains import fluid_box, open_side, outer_boundary
+from ._grid import FLUID, check_flags
 from ._weights import Weights, read
 
-__all__ = ["DirectionNetwork", "outer_boundary"]
+__all__ = ["DirectionNetwork"]
 
 Array = NDArray[Any]
 
@@ -213,9 +214,18 @@ class Direction:
 
     def __init__(self, weights: Weights, flags: Array) -> None:
         self._weights = weights
-        # Layers outside the fluid change nothing in the system. In training there were none but one of AIR.
-        inside = flags[_box(flags)] if weights.meta.get("crop", False) else flags
-        self._shape, self._cells = inside.shape, np.flatnonzero(inside == FLUID)
+        index = np.arange(flags.size).reshape(flags.shape)
+        if weights.meta.get("crop", False):
+            # Layers outside the fluid change nothing in the system. In training there were none but one of AIR.
+            index = index[fluid_box(flags)]
+        here, trained = open_side(flags), weights.meta.get("open_side")
+        if here is not None and trained is not None:
+            index = index.swapaxes(here[0], trained[0])
+            index = np.flip(index, trained[0]) if here[1] != trained[1] else index
+        self._shape = index.shape
+        # Cells of this grid that are FLUID, in the order of the vectors' entries.
+        inside = np.flatnonzero(flags.ravel()[index.ravel()] == FLUID)
+        self._cells = inside[np.argsort(index.ravel()[inside])]
         self.n_train: int | None = weights.meta.get("n_train")
 
     def __call__(self, r: ArrayLike) -> Array:
@@ -228,33 +238,6 @@ class Direction:
         grid = np.zeros(self._shape, vector.dtype)
         grid.ravel()[self._cells] = vector
         return np.ascontiguousarray(_evaluate(self._weights, grid).ravel()[self._cells])
-
-
-def _box(flags: Array) -> tuple[slice, ...]:
-    """Return the bounding box of the FLUID cells, with the next layer wherever that holds AIR."""
-    fluid = flags == FLUID
-    box = []
-    for axis in range(flags.ndim):
-        others = tuple(k for k in range(flags.ndim) if k != axis)
-        layers = np.flatnonzero(fluid.any(axis=others))
-        air = (flags == AIR).any(axis=others)
-        low, high = int(layers[0]), int(layers[-1])
-        low -= int(low > 0 and air[low - 1])
-        high += int(high + 1 < len(air) and air[high + 1])
-        box.append(slice(low, high + 1))
-    return tuple(box)
-
-
-def outer_boundary(flags: Array) -> str:
-    """Return "dirichlet", "neumann" (AIR on one side), "closed" or "mixed" for checked flags."""
-    fluid = flags == FLUID
-    air = 0
-    for axis, side in enumerate(_box(flags)):
-        for end in (side.start, side.stop - 1):
-            # The layer beyond the fluid was taken into the box if and only if it holds AIR.
-            air += not fluid.take(end, axis=axis).any()
-    kinds = {0: "closed", 1: "neumann", 2 * flags.ndim: "dirichlet"}
-    return kinds.get(air, "mixed")
 
 
 @functools.cache

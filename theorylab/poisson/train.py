@@ -24,8 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 from theorylab._lib.checks import check_choice, check_int, check_real
 
 from ._architecture import architecture as _architecture
+from ._domains import fluid_box, outer_boundary
 from ._grid import AIR, FLUID, check_flags, components
-from ._network import DirectionNetwork, _box, outer_boundary
+from ._network import DirectionNetwork
 from ._operator import PoissonOperator
 from ._samples import lanczos, scale_invariant_loss
 from ._weights import read_arrays
@@ -68,7 +69,7 @@ def _domains(flags: Any, boundary: str | Sequence[str], shape: tuple[int, ...]) 
                 f"domain {k} of flags has FLUID that touches no AIR, where the matrix is singular; "
                 "open it or turn that part SOLID"
             )
-        inside = grid[_box(grid)]
+        inside = grid[fluid_box(grid)]
         out.append(np.pad(inside, [(0, n % 2) for n in inside.shape]))
     return out
 
