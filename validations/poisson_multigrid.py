@@ -6,8 +6,7 @@ from _poisson_multigrid import SparseCycle, iterations
 from theorylab.poisson import LearnedMultigrid, problems, solve_pressure
 from theorylab.validation import AtMost, Better, Claim, Holds, Samples, grid, main
 
-DEFAULT = (0.6, 1.1, 0.6, 1.1, 1.0, 1.0, 1.0, 1.0)
-# Piecewise-constant transfer without over-correction: with couplings halved, half the correction is the plain one.
+# Piecewise-constant transfer without over-correction: with halved couplings, that is half the correction.
 PLAIN = (0.6, 1.1, 0.6, 1.1, 0.0, 0.0, 0.5, 1.0)
 
 
@@ -19,7 +18,7 @@ def count(flags, b, method="learned-mg"):
 
 growth = Claim(
     id="poisson.multigrid-growth",
-    statement="Iterations of the learned multigrid to 1e-6 grow at most like n^0.1 on every family of domains.",
+    statement="Iterations of the learned multigrid to 1e-6 grow at most like n^0.1 on every family.",
     source="section 7 of the specification; McAdams, Sifakis and Teran 2010 for the classical multigrid",
     criterion=AtMost(0.1),
     quick=grid(family=list(problems.FAMILIES), replicates=6),
@@ -67,7 +66,7 @@ def draw_growth(ax, result):
 
 walls = Claim(
     id="poisson.thin-walls",
-    statement="Thin walls cost less than 1.6 times the iterations of smooth obstacles, when blocks are split.",
+    statement="Thin walls cost less than 1.6 times the iterations of balls, when blocks are split.",
     source="section 7.1 of the specification: aggregates are the connected parts of blocks",
     criterion=AtMost(1.6, statistic="geomean"),
     quick=grid(replicates=20),
@@ -108,7 +107,7 @@ def draw_walls(ax, result):
 
 definite = Claim(
     id="poisson.certificate",
-    statement="Whatever the recipe, the preconditioner is symmetric and positive definite if the certificate holds.",
+    statement="Where the certificate holds, the preconditioner is symmetric and positive definite.",
     source="section 7.2 of the specification: |(1 - w1 t)(1 - w2 t)| < 1 on (0, 2]",
     criterion=Holds(0.95),
     quick=grid(side=[12], replicates=150),
@@ -163,7 +162,7 @@ def draw_definite(ax, result):
 
 learned = Claim(
     id="poisson.learned-recipe",
-    statement="The learned recipe needs less than 0.85 of the iterations of the untrained one, on unseen domains.",
+    statement="On unseen domains the learned recipe needs less than 0.85 of the iterations of the untrained.",
     source="section 7.3 of the specification: trained on 64 x 64 cells, used on 256 x 256",
     criterion=Better(by=1 / 0.85),
     quick=grid(replicates=6),
@@ -194,7 +193,7 @@ def random_against_default(rng):
 @learned.figure
 def draw_learned(ax, result):
     pairs = np.array(result.extras("counts"))
-    for k, family in enumerate(problems.FAMILIES):
+    for k in range(len(problems.FAMILIES)):
         at = np.full(len(pairs), k)
         ax.plot(at - 0.12, pairs[:, k, 1], "s", color="0.6", label="untrained" if k == 0 else None)
         ax.plot(at + 0.12, pairs[:, k, 0], "o", color="C0", label="learned" if k == 0 else None)
