@@ -39,13 +39,15 @@ def solves(bench, family, shape, methods):
     for method in methods:
         repeats = 5 if flags.size > 500_000 else 9
         bench.compare(
-            f"solve, {name}", ours, lambda method=method: peer(method, A, right), peer_name=f"PyAMG {method} + CG",
+            f"solve, {name}", ours, lambda method=method: peer(method, A, right),
+            peer_name=f"PyAMG {method} + CG",
             repeats=repeats, accuracy=(mine, residual(A, right, peer(method, A, right))), target=">= 5",
         )  # fmt: skip
     plain = solve_pressure(flags, b, method="mg", rtol=RTOL)
     bench.compare(
         f"solve, {name}", ours, lambda: solve_pressure(flags, b, method="mg", rtol=RTOL),
-        peer_name="untrained recipe", repeats=9, accuracy=(mine, residual(A, right, plain[fluid])), target=">= 1.3",
+        peer_name="untrained recipe", repeats=9, accuracy=(mine, residual(A, right, plain[fluid])),
+        target=">= 1.3",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The multigrid cycle of equations (7.1) and (7.2) on sparse matrices of SciPy, with or without split blocks."""
+"""The multigrid cycle with sparse matrices of SciPy, in double precision, with or without split blocks."""
 
 import numpy as np
 from scipy import sparse

@@ -1,4 +1,4 @@
-"""The multigrid preconditioner written from equations (2.1), (7.1) and (7.2): dictionaries, loops, dense matrices."""
+"""The multigrid preconditioner from equations (2.1), (7.1), (7.2): dictionaries, loops, dense matrices."""
 
 import itertools
 

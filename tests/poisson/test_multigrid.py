@@ -1,10 +1,9 @@
-"""The multigrid preconditioner against equations (7.1) and (7.2) in dense matrices, and the solves it serves."""
+"""The multigrid preconditioner against equations (7.1) and (7.2) in dense matrices, and its solves."""
 
 import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse.linalg
-from ._multigrid_reference import first_level, matrix, preconditioner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -14,6 +13,8 @@ from theorylab.poisson._multigrid import LearnedMultigrid
 from theorylab.poisson._recipe_training import TrainedRecipe, convergence_rate, train_recipe
 from theorylab.poisson._recipes import certify, digest, get_recipe, load_learned
 from theorylab.testing import relative_error
+
+from ._multigrid_reference import first_level, matrix, preconditioner
 
 # Spec, section 8: 2-D and 3-D recipes of another training, generic numbers here.
 RECIPE_2D = (0.543, 1.046, 0.638, 1.969, 1.008, 0.691, 1.022, 1.294)
@@ -44,7 +45,7 @@ def test_equals_the_formulas(shape, shares):
     flags = random_flags(shape, shares)
     expected = preconditioner(first_level(flags), recipe_for(flags))
     B = LearnedMultigrid(flags, recipe=recipe_for(flags), precision="float64")
-    # The coarsest inverse has a condition number below 64^2 = 4e3; sums over tens of terms: 4e3 * 50 u = 2e-11.
+    # The coarsest inverse has a condition number below 64^2 = 4e3; tens of terms a sum: 4e3 * 50 u = 2e-11.
     assert np.abs(dense(B) - expected).max() <= 2e-11 * np.abs(expected).max()
     single = LearnedMultigrid(flags, recipe=recipe_for(flags))
     # The same in single precision would be 1e-2; that many roundings do not conspire.
@@ -57,8 +58,8 @@ def test_equals_the_formulas(shape, shares):
 def test_families_equal_the_formulas(family, shape, nu):
     flags, _ = problems.make(family, shape, 3)
     recipe = recipe_for(flags)
-    w1, w2, w1c, w2c, *rest = recipe
-    expected = preconditioner(first_level(flags), recipe if nu == 2 else (w1, 0.0, w1c, 0.0, *rest))
+    single = (recipe[0], 0.0, recipe[2], 0.0, *recipe[4:])
+    expected = preconditioner(first_level(flags), recipe if nu == 2 else single)
     B = LearnedMultigrid(flags, recipe=recipe, precision="float64", nu=nu)
     assert np.abs(dense(B) - expected).max() <= 2e-11 * np.abs(expected).max()
 
@@ -114,7 +115,7 @@ def test_any_flags_symmetric_semidefinite(flags, seed):
     B = LearnedMultigrid(flags, precision="float64")
     x, y = rng.standard_normal((2, B.shape[0]))
     bx, by = B @ x, B @ y
-    # Products of two vectors of norm sqrt(N) with a matrix of norm at most ||B x|| / ||x||, some roundings each.
+    # A scalar product of two vectors, and the roundings of the cycle, relative to their norms.
     scale = np.linalg.norm(bx) * np.linalg.norm(y) + np.linalg.norm(by) * np.linalg.norm(x)
     assert abs(x @ by - y @ bx) <= 1e-12 * scale + 1e-300
     assert x @ bx >= -1e-12 * scale

@@ -91,7 +91,7 @@ def row_offsets(g: Geometry, ndim: int, channels: int) -> NDArray[np.int64]:
 
 
 @intrinsic
-def _tile(typingctx, x, base, second, offsets, w, bias, out, to, out_second, channel, n, n_second, relu, add):  # type: ignore[no-untyped-def]  # noqa: E501
+def _tile(typingctx, x, base, second, offsets, w, bias, out, to, out_second, channel, n, n_second, relu, add):  # type: ignore[no-untyped-def]
     """Compute one tile: ``out = [relu](bias + sum w x) [+ out]`` for `n` columns of two rows of one group."""
     sig = types.void(
         x, base, second, offsets, w, bias, out, to, out_second, channel, n, n_second, relu, add

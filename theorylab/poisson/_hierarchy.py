@@ -221,6 +221,6 @@ class Hierarchy:
     def cycle(self, b: Array, x: Array) -> float:
         """Write ``x = B b`` on padded grids and return ``b . x``; both are zero in the ring and off FLUID."""
         return float(
-            c.cycle(b, x, self.count, self.kind, self.scratch, self.A, self.levels, self.work, self.li, self.lj,
-                    self.lw, self.cell, self.target, self.first, self.corner, self.dense, self.q)
+            c.cycle(b, x, self.count, self.kind, self.scratch, self.A, self.levels, self.work, self.li,
+                    self.lj, self.lw, self.cell, self.target, self.first, self.corner, self.dense, self.q)
         )  # fmt: skip

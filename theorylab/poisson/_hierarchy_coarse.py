@@ -14,8 +14,30 @@ from numpy.typing import NDArray
 from theorylab._lib.jit import jit
 
 from ._cycle import (
-    AIR_COUPLING, ALPHA, CELLS, COUPLING, DIAGONAL, FACE0, FACE1, FACE2, FLOOR, HALF, HIGH, INVERSE, LINE,
-    LINK0, LINK1, LOW, ONE, OWN, ROW, ROWS, SIZE, START, TD, TF,
+    AIR_COUPLING,
+    ALPHA,
+    CELLS,
+    COUPLING,
+    DIAGONAL,
+    FACE0,
+    FACE1,
+    FACE2,
+    FLOOR,
+    HALF,
+    HIGH,
+    INVERSE,
+    LINE,
+    LINK0,
+    LINK1,
+    LOW,
+    ONE,
+    OWN,
+    ROW,
+    ROWS,
+    SIZE,
+    START,
+    TD,
+    TF,
 )  # fmt: skip
 
 __all__ = ["aggregate", "couple", "dense_matrix", "diagonals", "own_weights"]
@@ -89,7 +111,7 @@ def _block_of(k: int, m: int, s: int, mc: int, sc: int) -> int:
 
 @jit
 def _join(A: Array, at: int, base: int, m: int, s: int, root: Array) -> None:
-    """Write the smallest cell that each cell of the block at `base` is connected to inside the block, or -1."""
+    """Write the smallest cell to which each cell of the block at `base` is connected inside it, or -1."""
     cells = 4 if s == 0 else 8
     side = m if s == 0 else s
     for c in range(cells):
@@ -117,10 +139,11 @@ def _join(A: Array, at: int, base: int, m: int, s: int, root: Array) -> None:
 
 @jit
 def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj: Array, agg: Array,
-              parent: Array, mark: Array, next_home: Array, cell: Array, target: Array) -> tuple[int, int]:  # fmt: skip
+              parent: Array, mark: Array, next_home: Array, cell: Array,
+              target: Array) -> tuple[int, int]:  # fmt: skip
     """Write the aggregate of each unknown into `agg`, -1 where it is coupled to none.
 
-    The first component of a block is the coarse cell itself, the others are appended. Returns the number of
+    The first component of a block is the coarse cell itself, the others are appended. Return the numbers of
     the appended and of the (cell, target) pairs whose aggregate is not the cell over them.
     """
     at, size, cells, m, s = level[START], level[SIZE], level[CELLS], level[ROW], level[LINE]
@@ -281,7 +304,7 @@ def own_weights(A: Array, level: Array, agg: Array, li: Array, lj: Array, lw: Ar
 @jit
 def couple(A: Array, level: Array, coarse: Array, agg: Array, li: Array, lj: Array, lw: Array,
            new: int, q: Array) -> int:  # fmt: skip
-    """Write the couplings (7.1) of the next level; links from place `new` on. Returns the end of the links."""
+    """Write the couplings (7.1) of the next level; links from place `new` on. Return where they end."""
     at, size, cells, m, s = level[START], level[SIZE], level[CELLS], level[ROW], level[LINE]
     to, mc, sc = coarse[START], coarse[ROW], coarse[LINE]
     f, g, h, c = A[FACE0], A[FACE1], A[FACE2], A[AIR_COUPLING]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from theorylab._lib.jit import jit
 
-from ._cycle import AIR_COUPLING, ALPHA, CELLS, FACE0, FACE1, FACE2, HALF, LINE, ROW, ROWS, START
+from ._cycle import AIR_COUPLING, ALPHA, CELLS, FACE0, FACE1, FACE2, HALF, LINE, ROW, START
 
 __all__ = ["block_components", "cell_bytes", "couple_blocks", "couple_split", "pad_flags", "split_blocks"]
 
@@ -53,7 +53,7 @@ def pad_flags(flags: Array, F: Array, s: int) -> None:
 
 @jit
 def _count2(n: Array, t: Array, f: Array, fi: Array, fo: Array, fl: Array, fr: Array) -> int:
-    """Write the bytes of one line; `fi` is the inner neighbour line, `fo` the outer; the first cell is even."""
+    """Write the bytes of one line; `fi` is the inner neighbour line, `fo` the outer, the first cell even."""
     live = 0
     for k in range(n.size):
         one = f[k] == 1
@@ -68,7 +68,7 @@ def _count2(n: Array, t: Array, f: Array, fi: Array, fo: Array, fl: Array, fr: A
         n[k] = open_ if one else 0
         use = one and open_ > air
         t[k] = np.uint8(air + 8 * outer) if use else 64
-        live += use
+        live += int(use)
     return live
 
 
@@ -92,7 +92,7 @@ def _count3(n: Array, t: Array, f: Array, fi: Array, fo: Array, fj: Array, fp: A
         n[k] = open_ if one else 0
         use = one and open_ > air
         t[k] = np.uint8(air + 8 * outer) if use else 64
-        live += use
+        live += int(use)
     return live
 
 

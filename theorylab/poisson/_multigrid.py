@@ -55,8 +55,8 @@ class LearnedMultigrid(LinearOperator):
     Blocks of 2^d cells are aggregated, split into the components that are connected inside the block, with
     couplings ``a_IJ = sum a_ij / 2`` and ``c_I = alphaD sum c_i / 2`` [1]_, and a transfer that looks through
     no wall. The cycle is symmetric; it is positive definite where :meth:`certificate` holds (semidefinite on
-    components without AIR, for constants). A product costs about 30 bytes of traffic a cell; the set-up visits each cell
-    a fixed number of times.
+    components without AIR, for constants). A product moves about 30 bytes a cell; the set-up
+    visits each cell a fixed number of times.
 
     References
     ----------

@@ -30,7 +30,7 @@ def _remove(rows: Array, cells: Array, labels: Array, sums: Array, sizes: Array)
 
 
 def closed_means(flags: Array, parts: Components) -> Callable[[Array], None] | None:
-    """Return a function that removes these means from a padded grid in place; None without closed components."""
+    """Return a function that removes these means from a padded grid in place; None where all are open."""
     if not parts.closed.any():
         return None
     number = np.where(parts.closed, np.cumsum(parts.closed) - 1, -1).astype(np.int32)

@@ -166,7 +166,7 @@ def train_recipe(
     certificate = certify(tuple(first.tolist()))
     if not certificate.holds or certificate.value > MARGIN:
         raise ValueError(
-            f"start has the certificate {certificate}, expected one that holds with a value of at most {MARGIN}"
+            f"start has the certificate {certificate}, expected holds with a value of at most {MARGIN}"
         )
     begin = time.perf_counter()
     history: list[float] = []
@@ -193,7 +193,9 @@ def train_recipe(
     simplex = np.vstack([first, first * (1.0 + 0.15 * np.eye(8))])
     minimize(
         loss, first, method="Nelder-Mead", callback=late,
-        options={"initial_simplex": simplex, "maxfev": evaluations, "adaptive": True, "xatol": 1e-3, "fatol": 1e-4},
+        options={
+            "initial_simplex": simplex, "maxfev": evaluations, "adaptive": True, "xatol": 1e-3, "fatol": 1e-4,
+        },
     )  # fmt: skip
     result = TrainedRecipe(float(x) for x in best[1])
     result.rate, result.start_rate = float(best[0]), float(start_rate)

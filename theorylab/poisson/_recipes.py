@@ -86,6 +86,6 @@ def get_recipe(recipe: Any, dimension: int) -> Recipe:
     numbers = as_float_array(recipe, "recipe", dtype=np.float64)
     if numbers.shape != (8,):
         raise ValueError(
-            f"recipe has shape {numbers.shape}, expected 8 numbers ({', '.join(NAMES)}), 'learned' or 'default'"
+            f"recipe has shape {numbers.shape}, expected 8 numbers ({', '.join(NAMES)}) or a name"
         )
     return tuple(float(x) for x in numbers)
