@@ -24,13 +24,14 @@ Array = NDArray[Any]
 
 @jit
 def _close(face: Array, flags: Array, solid: Array) -> None:
-    """Give the faces of SOLID cells, and those at the rim, the velocity of the solid."""
+    """Give the faces of SOLID cells and those at the rim the velocity of the solid: one for all, or each its own."""
+    same = solid.size == 1
     for o in range(flags.shape[0]):
         for j in range(face.shape[1]):
             rim = j == 0 or j == flags.shape[1]
             for i in range(flags.shape[2]):
                 if rim or flags[o, j - 1, i] == 0 or flags[o, j, i] == 0:
-                    face[o, j, i] = solid[o, j, i]
+                    face[o, j, i] = solid[0, 0, 0] if same else solid[o, j, i]
 
 
 @jit
@@ -60,13 +61,13 @@ def _along(array: Array, axis: int) -> Array:
 
 
 def _solid_faces(value: Any, axis: int, shape: tuple[int, ...]) -> Array:
-    """Return the prescribed velocities of one axis on all its faces."""
+    """Return the prescribed velocities of one axis, as `_close` takes them."""
     faces = as_float_array(value, f"solid_velocity[{axis}]", dtype=np.float64)
     if faces.shape not in ((), shape):
         raise ValueError(
             f"solid_velocity[{axis}] has shape {faces.shape}, expected a number or {shape}, one value a face"
         )
-    return np.ascontiguousarray(np.broadcast_to(faces, shape))
+    return _along(faces, axis) if faces.shape else faces.reshape(1, 1, 1)
 
 
 def _arguments(fields: tuple[Any, ...], flags: Any) -> tuple[list[Array], Array]:
@@ -173,7 +174,7 @@ def project(
     fastest = 0.0
     for axis, face in enumerate(velocity):
         solid = 0.0 if solid_velocity is None else solid_velocity[axis]
-        _close(_along(face, axis), _along(grid, axis), _along(_solid_faces(solid, axis, face.shape), axis))
+        _close(_along(face, axis), _along(grid, axis), _solid_faces(solid, axis, face.shape))
         _add_inflow(_along(face, axis), _along(grid, axis), _along(b, axis))
         fastest = max(fastest, float(np.abs(face).max(initial=0.0)))
     floor = 8 * grid.ndim * float(np.finfo(np.float64).eps) * fastest
@@ -181,5 +182,5 @@ def project(
     p, infos = solve(grid, b[None], method, limits, null_space, start, floor=floor)
     for axis, face in enumerate(velocity):
         _subtract_gradient(_along(face, axis), _along(grid, axis), _along(p[0], axis))
-    result = (*velocity, p[0].astype(velocity[0].dtype))
+    result = (*velocity, p[0].astype(velocity[0].dtype, copy=False))
     return (*result, infos[0]) if return_info else result

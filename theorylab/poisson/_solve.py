@@ -142,8 +142,8 @@ def solve(
             f"matrix is singular: {null.sizes.size} component(s) of the fluid touch no AIR; open them, "
             "or pass null_space='project'"
         )
-    right = pack(field, flags).astype(np.float64)
-    first = None if x0 is None else pack(x0, flags).astype(np.float64)
+    right = pack(field, flags).astype(np.float64, copy=False)
+    first = None if x0 is None else pack(x0, flags).astype(np.float64, copy=False)
     vectors = [null.compatible(b, floor) for b in right]
     solver: Any = None
     results, infos = [], []
@@ -162,7 +162,7 @@ def solve(
         results.append(null.project(x))
         infos.append(info)
     packed = np.stack(results) if results else np.zeros((0, right.shape[-1]))
-    return unpack(packed.astype(field.dtype), flags), infos
+    return unpack(packed.astype(field.dtype, copy=False), flags), infos
 
 
 def check_method(method: Any, flags: Array) -> Any:
