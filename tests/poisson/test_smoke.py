@@ -3,6 +3,8 @@
 import numba
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage, sparse
 
 from theorylab.poisson import PoissonOperator, problems
@@ -159,6 +161,30 @@ def test_one_and_two_threads_give_the_same_bits():
         np.testing.assert_array_equal(results[0], other)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 7), min_size=2, max_size=3).map(tuple),
+    dt=st.floats(-6, 6),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_transport_is_a_mean_of_neighbours(shape, dt, seed):
+    """Weights are positive and add up to 1: linear, no new extremes, constants stay."""
+    rng = np.random.default_rng(seed)
+    velocity = tuple(
+        rng.standard_normal(tuple(n + (k == axis) for k, n in enumerate(shape))) for axis in range(len(shape))
+    )
+    f, g = rng.standard_normal((2, *shape))
+    moved_f, moved_g = (advect(x, velocity, dt, None) for x in (f, g))
+    # A convex combination of up to 8 values, each product and sum rounded once: 8 eps.
+    assert moved_f.max() <= f.max() + 2e-15 * np.abs(f).max()
+    assert moved_f.min() >= f.min() - 2e-15 * np.abs(f).max()
+    both = advect(2 * f - 3 * g, velocity, dt, None)
+    np.testing.assert_allclose(both, 2 * moved_f - 3 * moved_g, rtol=0, atol=1e-13)
+    corrected = advect(f, velocity, dt, None, maccormack=True)
+    assert corrected.max() <= f.max()
+    assert corrected.min() >= f.min()
+
+
 # Whole simulations --------------------------------------------------------------------------
 
 SCENES = {
@@ -277,6 +303,19 @@ def test_equal_calls_give_equal_bits():
     for a, b in zip((runs[0].smoke, *runs[0].velocity), (runs[1].smoke, *runs[1].velocity)):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(runs[0].iterations, runs[1].iterations)
+
+
+def test_a_simulation_has_the_same_bits_on_one_and_two_threads():
+    before, runs = numba.get_num_threads(), []
+    try:
+        for threads in {1, min(2, before)}:
+            numba.set_num_threads(threads)
+            runs.append(simulate_smoke((130, 160), [Ball((50, 70), 12, velocity=(1.0, 0.0))], 3))
+    finally:
+        numba.set_num_threads(before)
+    for other in runs[1:]:
+        np.testing.assert_array_equal(runs[0].smoke, other.smoke)
+        np.testing.assert_array_equal(runs[0].pressure, other.pressure)
 
 
 def test_warm_starts_save_iterations():
