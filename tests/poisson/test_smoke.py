@@ -418,7 +418,8 @@ def test_arrays_and_solids_describe_the_same_scene():
     flags = np.where(mask, 0, 1)
     flags[:, -1] = 2 * ~mask[:, -1]
     runs = [simulate_smoke((20, 30), scene, 4, solver="mic0") for scene in (solids, mask, flags)]
-    for other in runs[1:]:
+    pairs = simulate_smoke((20, 30), [((10, 15), 4), solids[1]], 4, solver="mic0")
+    for other in (*runs[1:], pairs):
         np.testing.assert_array_equal(runs[0].flags, other.flags)
         np.testing.assert_array_equal(runs[0].smoke, other.smoke)
 
@@ -454,6 +455,9 @@ def test_the_callers_arrays_are_left_alone():
         (dict(obstacles=np.full((8, 9), 3)), ValueError, "flags other than 0"),
         (dict(obstacles=np.zeros((8, 9))), TypeError, "expected a boolean mask or integer flags"),
         (dict(obstacles=np.ones((8, 9), bool)), ValueError, "no FLUID cell"),
+        (dict(obstacles=5), TypeError, "obstacles is int, expected a list"),
+        (dict(obstacles=[[0, 1], [1]]), ValueError, "obstacles is no array of flags"),
+        (dict(obstacles=[[0, 1], [1, 0]]), ValueError, r"obstacles has shape \(2, 2\)"),
         (dict(obstacles=[3]), TypeError, r"obstacles\[0\] is int, expected Ball or Box"),
         (dict(obstacles=[Ball((1, 2, 3), 1)]), ValueError, r"obstacles\[0\] has 3 coordinates, expected 2"),
         (dict(obstacles=[Ball((4, 4), 1, velocity=(1, 2, 3))]), ValueError, r"velocity of obstacles\[0\]"),
