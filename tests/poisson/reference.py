@@ -1,5 +1,6 @@
 """Obviously right, slow versions: the operator by loops over cells, solutions by dense algebra."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -60,15 +61,29 @@ def component_labels(flags):
     return labels, np.array(closed, dtype=bool)
 
 
+@functools.lru_cache(maxsize=8)
+def _spectrum(shape, cells):
+    flags = np.frombuffer(cells, np.uint8).reshape(shape)
+    A = matrix(flags)
+    return A, *np.linalg.eigh(A), *component_labels(flags)
+
+
+def spectrum(flags):
+    """Return the dense matrix, its eigenvalues and vectors, component labels and which are closed."""
+    flags = np.ascontiguousarray(flags, dtype=np.uint8)
+    return _spectrum(flags.shape, flags.tobytes())
+
+
 def pressure(flags, b):
-    """Return the pressure of least norm by dense least squares, after removing means on closed components."""
+    """Return the pressure of least norm by dense eigenvectors, after removing means on closed components."""
     flags = np.asarray(flags)
-    labels, closed = component_labels(flags)
+    _, values, vectors, labels, closed = spectrum(flags)
     right = np.array(b, dtype=np.float64)
     for k in np.flatnonzero(closed):
         right[labels == k] -= right[labels == k].mean()
     p = np.zeros(flags.shape)
-    p[flags == FLUID] = np.linalg.lstsq(matrix(flags), right[flags == FLUID], rcond=1e-11)[0]
+    live = values > 1e-10
+    p[flags == FLUID] = vectors[:, live] @ (vectors[:, live].T @ right[flags == FLUID] / values[live])
     return p
 
 

@@ -5,14 +5,25 @@ surfaces change. Flags say what a cell is: 0 SOLID, 1 FLUID, 2 AIR (p = 0); outs
 
 >>> import numpy as np
 >>> from theorylab import poisson
->>> A = poisson.PoissonOperator(np.pad(np.ones((2, 2), int), 1, constant_values=2))
->>> A.to_csr().toarray()
-array([[ 4., -1., -1.,  0.],
-       [-1.,  4.,  0., -1.],
-       [-1.,  0.,  4., -1.],
-       [ 0., -1., -1.,  4.]])
+>>> flags, b = poisson.problems.make("smoke", (64, 64), seed=0)
+>>> p, info = poisson.solve_pressure(flags, b, return_info=True)
+>>> info.converged, info.iterations < 10
+(True, True)
+>>> A = poisson.PoissonOperator(flags)                     # any method of your own, any preconditioner
+>>> x, code = poisson.pcg(A, b[flags == 1], M=poisson.LearnedMultigrid(flags, recipe="learned"))
+>>> u, v = np.zeros((65, 64)), np.ones((64, 65))
+>>> u, v, p = poisson.project(u, v, flags)                 # no divergence is left in the fluid
 
-Read in this order: `_grid` (cells and components), `_operator`.
+The search direction may be any function, such as a trained network (DCDM, arXiv:2205.10763):
+
+>>> f = poisson.DirectionNetwork.load("dcdm_k64").direction(flags)
+>>> x, code = poisson.dcdm(A, b[flags == 1], direction=f)
+>>> code
+0
+
+Read in this order: `_grid` (cells, components), `_operator`; `_system`, `_krylov`, `_dcdm` with
+`_directions`; `_incomplete`, `_deflation`; `_multigrid` with `_hierarchy` and `_cycle`; `_network`;
+`_solve`, `_projection`; `problems` and `smoke` (domains and the workload); `train`.
 """
 
 from __future__ import annotations
