@@ -458,7 +458,7 @@ def test_the_callers_arrays_are_left_alone():
         (dict(obstacles=5), TypeError, "obstacles is int, expected a list"),
         (dict(obstacles=[[0, 1], [1]]), ValueError, "obstacles is no array of flags"),
         (dict(obstacles=[[0, 1], [1, 0]]), ValueError, r"obstacles has shape \(2, 2\)"),
-        (dict(obstacles=[3]), TypeError, r"obstacles\[0\] is int, expected Ball or Box"),
+        (dict(obstacles=[3]), TypeError, r"obstacles\[0\] is int, expected Ball, Box"),
         (dict(obstacles=[Ball((1, 2, 3), 1)]), ValueError, r"obstacles\[0\] has 3 coordinates, expected 2"),
         (dict(obstacles=[Ball((4, 4), 1, velocity=(1, 2, 3))]), ValueError, r"velocity of obstacles\[0\]"),
         (dict(source=(4, 4)), TypeError, "source must be a Ball"),

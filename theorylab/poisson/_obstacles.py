@@ -131,7 +131,7 @@ class Scene:
             obstacles = [obstacles]
         elif not hasattr(obstacles, "shape") and not isinstance(obstacles, (list, tuple)):
             raise TypeError(
-                f"obstacles is {type(obstacles).__name__}, expected a list of Ball and Box, or an array of flags"
+                f"obstacles is {type(obstacles).__name__}, expected a list of Ball and Box, or flags"
             )
         if _is_grid(obstacles):
             self._from_array(obstacles)
