@@ -10,7 +10,7 @@ import numpy as np
 from _poisson_networks import problem, random_network
 
 from theorylab.poisson import dcdm
-from theorylab.validation import Claim, Exact, grid
+from theorylab.validation import Claim, Exact, Samples, grid
 
 N, SOURCE = 96, (8, 20)
 RADIUS = 22  # of the K = 64 network: 5 + 12 + 4 cells of convolutions and 1 of pooling
@@ -49,8 +49,6 @@ def profile(k, m, bias):
 
 def beyond(k, m, bias):
     reach = profile(k, m, bias)
-    from theorylab.validation import Samples
-
     return Samples(np.array([np.abs(reach[k * (RADIUS + 1) + 1 :]).max(initial=0.0)]), profile=reach)
 
 

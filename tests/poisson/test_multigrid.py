@@ -295,7 +295,7 @@ def test_counts_3d(family):
 
 def test_split_aggregates_beat_blocks():
     """Control: blocks that are not split leak through thin walls."""
-    flags, b = problems.make("walls", (48, 48), 5)
+    flags, b = problems.make("walls", (32, 32), 5)
     fluid = flags == 1
     level = first_level(flags)
     A = matrix(*level[1:])

@@ -3,6 +3,8 @@
 import numba
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage, sparse
 
 from theorylab.poisson import PoissonOperator, problems
@@ -159,6 +161,30 @@ def test_one_and_two_threads_give_the_same_bits():
         np.testing.assert_array_equal(results[0], other)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 7), min_size=2, max_size=3).map(tuple),
+    dt=st.floats(-6, 6),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_transport_is_a_mean_of_neighbours(shape, dt, seed):
+    """Weights are positive and add up to 1: linear, no new extremes, constants stay."""
+    rng = np.random.default_rng(seed)
+    velocity = tuple(
+        rng.standard_normal(tuple(n + (k == axis) for k, n in enumerate(shape))) for axis in range(len(shape))
+    )
+    f, g = rng.standard_normal((2, *shape))
+    moved_f, moved_g = (advect(x, velocity, dt, None) for x in (f, g))
+    # A convex combination of up to 8 values, each product and sum rounded once: 8 eps.
+    assert moved_f.max() <= f.max() + 2e-15 * np.abs(f).max()
+    assert moved_f.min() >= f.min() - 2e-15 * np.abs(f).max()
+    both = advect(2 * f - 3 * g, velocity, dt, None)
+    np.testing.assert_allclose(both, 2 * moved_f - 3 * moved_g, rtol=0, atol=1e-13)
+    corrected = advect(f, velocity, dt, None, maccormack=True)
+    assert corrected.max() <= f.max()
+    assert corrected.min() >= f.min()
+
+
 # Whole simulations --------------------------------------------------------------------------
 
 SCENES = {
@@ -279,6 +305,19 @@ def test_equal_calls_give_equal_bits():
     np.testing.assert_array_equal(runs[0].iterations, runs[1].iterations)
 
 
+def test_a_simulation_has_the_same_bits_on_one_and_two_threads():
+    before, runs = numba.get_num_threads(), []
+    try:
+        for threads in {1, min(2, before)}:
+            numba.set_num_threads(threads)
+            runs.append(simulate_smoke((130, 160), [Ball((50, 70), 12, velocity=(1.0, 0.0))], 3))
+    finally:
+        numba.set_num_threads(before)
+    for other in runs[1:]:
+        np.testing.assert_array_equal(runs[0].smoke, other.smoke)
+        np.testing.assert_array_equal(runs[0].pressure, other.pressure)
+
+
 def test_warm_starts_save_iterations():
     cold, warm = (
         simulate_smoke(**SCENES["open"], steps=25, solver="cg", warm_start=w) for w in (False, True)
@@ -379,7 +418,8 @@ def test_arrays_and_solids_describe_the_same_scene():
     flags = np.where(mask, 0, 1)
     flags[:, -1] = 2 * ~mask[:, -1]
     runs = [simulate_smoke((20, 30), scene, 4, solver="mic0") for scene in (solids, mask, flags)]
-    for other in runs[1:]:
+    pairs = simulate_smoke((20, 30), [((10, 15), 4), solids[1]], 4, solver="mic0")
+    for other in (*runs[1:], pairs):
         np.testing.assert_array_equal(runs[0].flags, other.flags)
         np.testing.assert_array_equal(runs[0].smoke, other.smoke)
 
@@ -415,7 +455,10 @@ def test_the_callers_arrays_are_left_alone():
         (dict(obstacles=np.full((8, 9), 3)), ValueError, "flags other than 0"),
         (dict(obstacles=np.zeros((8, 9))), TypeError, "expected a boolean mask or integer flags"),
         (dict(obstacles=np.ones((8, 9), bool)), ValueError, "no FLUID cell"),
-        (dict(obstacles=[3]), TypeError, r"obstacles\[0\] is int, expected Ball or Box"),
+        (dict(obstacles=5), TypeError, "obstacles is int, expected a list"),
+        (dict(obstacles=[[0, 1], [1]]), ValueError, "obstacles is no array of flags"),
+        (dict(obstacles=[[0, 1], [1, 0]]), ValueError, r"obstacles has shape \(2, 2\)"),
+        (dict(obstacles=[3]), TypeError, r"obstacles\[0\] is int, expected Ball, Box"),
         (dict(obstacles=[Ball((1, 2, 3), 1)]), ValueError, r"obstacles\[0\] has 3 coordinates, expected 2"),
         (dict(obstacles=[Ball((4, 4), 1, velocity=(1, 2, 3))]), ValueError, r"velocity of obstacles\[0\]"),
         (dict(source=(4, 4)), TypeError, "source must be a Ball"),

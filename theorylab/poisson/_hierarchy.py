@@ -123,7 +123,7 @@ class Hierarchy:
         while True:
             cells, added = split_blocks(self.kind, step, coarse, number, label, self.first, self.cell,
                                         self.target, self.home[0], self.who)  # fmt: skip
-            if cells <= self.cell.size:
+            if cells <= min(self.cell.size, self.home[0].size):
                 break
             self._grow_pairs(cells, 0)
         coarse[c.START] = 0
@@ -147,9 +147,9 @@ class Hierarchy:
                 self.A, fine, coarse, home, self.li, self.lj, self.agg, self.parent, self.mark, next_home,
                 self.cell[start:], self.target[start:],
             )  # fmt: skip
-            if start + pairs <= self.cell.size:
+            if start + pairs <= self.cell.size and added <= next_home.size:
                 break
-            self._grow_pairs(start + pairs, start)
+            self._grow_pairs(max(start + pairs, added), start)
             home, next_home = self.home[(l - 1) % 2], self.home[l % 2]
         fine[c.GROUP0], fine[c.GROUP1] = start, start + pairs
         own_weights(self.A, fine, self.agg, self.li, self.lj, self.lw, self.work[0], self.q)
@@ -172,7 +172,7 @@ class Hierarchy:
         self.A = _grown(self.A, stop, start)
         if self.agg.size < level[c.SIZE]:
             size = int(level[c.SIZE])
-            self.agg, self.parent = np.empty(size, np.int32), np.empty(size, np.int32)
+            self.agg, self.parent = _grown(self.agg, size, self.agg.size), _grown(self.parent, size, 0)
             self.work = _grown(self.work, size, 0)
         self.A[:5, start:stop] = 0.0
 

@@ -189,7 +189,8 @@ def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj:
                         agg[k] = block
                     else:
                         agg[k] = extra + added
-                        next_home[added] = block
+                        if added < next_home.size:
+                            next_home[added] = block
                         added += 1
                     name[c] = agg[k]
                     if agg[k] >= extra:
@@ -233,7 +234,8 @@ def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj:
                         agg[k] = block
                     else:
                         agg[k] = extra + added
-                        next_home[added] = block
+                        if added < next_home.size:
+                            next_home[added] = block
                         added += 1
                     if agg[k] != block:
                         if pairs < cell.size:
@@ -248,7 +250,8 @@ def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj:
                     agg[e] = block
                 else:
                     agg[e] = extra + added
-                    next_home[added] = block
+                    if added < next_home.size:
+                        next_home[added] = block
                     added += 1
                 if pairs < cell.size:
                     cell[pairs], target[pairs] = e, agg[e]

@@ -141,7 +141,7 @@ def split_blocks(t: Array, s: int, coarse: Array, number: Array, label: Array, f
     lines = 1 if s == 0 else m // s // 2 - 1
     width = (m if s == 0 else s) // 2 - 1
     low, high = np.empty(width, np.uint8), np.zeros(width, np.uint8)
-    fits = cell.size
+    fits = min(cell.size, home.size)
     flat = t.reshape(-1)
     for row in range(1, rows // 2):
         first[row] = cells

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lib.backend import require_numpy
 from .._lib.checks import as_float_array, check_real, check_shape
 from ._grid import AIR, FLUID, SOLID
 
@@ -107,7 +108,7 @@ class Scene:
     Parameters
     ----------
     shape : tuple of int
-    obstacles : None, array, or sequence of Ball and Box
+    obstacles : None, array, or list of Ball, Box and pairs (center, radius)
         A boolean array marks SOLID cells; an integer one gives all flags.
     open_top : bool
         The last layer along the vertical axis is AIR (not where flags are given).
@@ -124,12 +125,16 @@ class Scene:
         self.solids: list[Ball | Box] = []
         if open_top:
             self.base[:, -1] = AIR
-        if isinstance(obstacles, (Ball, Box)):
-            obstacles = [obstacles]
         if obstacles is None:
-            pass
-        elif _is_grid(obstacles):
-            self._from_array(np.asarray(obstacles))
+            obstacles = ()
+        elif isinstance(obstacles, (Ball, Box)):
+            obstacles = [obstacles]
+        elif not hasattr(obstacles, "shape") and not isinstance(obstacles, (list, tuple)):
+            raise TypeError(
+                f"obstacles is {type(obstacles).__name__}, expected a list of Ball and Box, or flags"
+            )
+        if _is_grid(obstacles):
+            self._from_array(obstacles)
         else:
             self.solids = [self._check_solid(k, solid) for k, solid in enumerate(obstacles)]
         self.moving = any(solid.velocity is not None for solid in self.solids)
@@ -139,8 +144,13 @@ class Scene:
         self.flags = self.base
         self._draw(0.0)
 
-    def _from_array(self, array: NDArray[Any]) -> None:
+    def _from_array(self, obstacles: Any) -> None:
         """Take a mask of solids, or complete flags."""
+        require_numpy("obstacles", obstacles)
+        try:
+            array = np.asarray(obstacles)
+        except ValueError as error:
+            raise ValueError(f"obstacles is no array of flags: {error}") from None
         if array.shape != self.shape:
             raise ValueError(f"obstacles has shape {array.shape}, expected {self.shape} as `shape` says")
         if array.dtype == bool:
@@ -153,8 +163,12 @@ class Scene:
             raise TypeError(f"obstacles has dtype {array.dtype}, expected a boolean mask or integer flags")
 
     def _check_solid(self, k: int, solid: Any) -> Ball | Box:
+        if _is_pair(solid):
+            solid = Ball(*solid)
         if not isinstance(solid, (Ball, Box)):
-            raise TypeError(f"obstacles[{k}] is {type(solid).__name__}, expected Ball or Box")
+            raise TypeError(
+                f"obstacles[{k}] is {type(solid).__name__}, expected Ball, Box or a pair (center, radius)"
+            )
         if solid.ndim != len(self.shape):
             raise ValueError(f"obstacles[{k}] has {solid.ndim} coordinates, expected {len(self.shape)}")
         return solid
@@ -198,8 +212,19 @@ class Scene:
         return tuple(faces)
 
 
+def _is_pair(item: Any) -> bool:
+    """Tell ``((x, y), radius)``."""
+    return (
+        isinstance(item, (list, tuple))
+        and len(item) == 2
+        and np.ndim(item[1]) == 0
+        and isinstance(item[0], (list, tuple, np.ndarray))
+    )
+
+
 def _is_grid(obstacles: Any) -> bool:
-    """Tell an array (or nested lists of numbers) from a sequence of solids."""
-    if isinstance(obstacles, np.ndarray):
+    """Tell an array, or nested lists of numbers, from a sequence of solids."""
+    if hasattr(obstacles, "shape"):
         return True
-    return isinstance(obstacles, (list, tuple)) and isinstance((*obstacles, None)[0], (list, tuple))
+    first = next(iter(obstacles), None)
+    return isinstance(first, (list, tuple)) and not _is_pair(first)
