@@ -84,14 +84,14 @@ def pack_kernel(kernel: NDArray[Any]) -> Stack:
 
 
 def row_offsets(g: Geometry, ndim: int, channels: int) -> NDArray[np.int64]:
-    """Return the starts of all input rows of a stencil, relative to its first, in the order of `pack_kernel`."""
+    """Return the starts of all input rows of a stencil, from its first on, in the order of `pack_kernel`."""
     planes = 3 if ndim == 3 else 1
     c, p, i = np.ogrid[:channels, :planes, :3]
     return np.asarray(c * g.channel + p * g.plane + i * g.row, np.int64).ravel()
 
 
 @intrinsic
-def _tile(typingctx, x, base, second, offsets, w, bias, out, to, out_second, channel, n, n_second, relu, add):  # type: ignore[no-untyped-def]  # noqa: E501
+def _tile(typingctx, x, base, second, offsets, w, bias, out, to, out_second, channel, n, n_second, relu, add):  # type: ignore[no-untyped-def]
     """Compute one tile: ``out = [relu](bias + sum w x) [+ out]`` for `n` columns of two rows of one group."""
     sig = types.void(
         x, base, second, offsets, w, bias, out, to, out_second, channel, n, n_second, relu, add
