@@ -1,4 +1,4 @@
-"""Inference of direction networks against PyTorch, and against what one matrix product of this machine reaches."""
+"""Inference of direction networks against PyTorch, and against the rate of a matrix product."""
 
 import json
 import tempfile

@@ -25,7 +25,14 @@ def iterations(A, b, direction, m=10, rtol=1e-4, cap=CAP):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reaching the cap is a count too
         _, info = dcdm(
-            A, b, direction=direction, n_directions=m, rtol=rtol, maxiter=cap, safeguard=False, return_info=True
+            A,
+            b,
+            direction=direction,
+            n_directions=m,
+            rtol=rtol,
+            maxiter=cap,
+            safeguard=False,
+            return_info=True,
         )
     return info.iterations if info.converged else cap
 

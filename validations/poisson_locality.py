@@ -17,8 +17,8 @@ RADIUS = 22  # of the K = 64 network: 5 + 12 + 4 cells of convolutions and 1 of 
 
 claim = Claim(
     id="poisson.locality",
-    statement="Without biases, x_k of DCDM is exactly zero beyond k (R + 1) cells from the right-hand side, R = 22.",
-    source="receptive field of the network (no theorem of the paper; it bounds its claim of size independence)",
+    statement="Without biases, x_k of DCDM is exactly zero beyond k (R + 1) cells from the source, R = 22.",
+    source="receptive field of the network; it bounds the paper's claim of size independence",
     criterion=Exact(),
     quick=grid(k=[1, 2, 3], m=[0, 2, 10]),
     full=grid(k=[1, 2, 3], m=[0, 1, 2, 10]),
@@ -68,8 +68,12 @@ def draw(ax, result):
         reach = result.extras("profile", k=k, m=10)[0]
         (line,) = ax.plot(np.where(reach > 0, reach, np.nan), ".-", ms=3, label=f"after {k}")
         ax.axvline(k * (RADIUS + 1), ls="--", color=line.get_color(), lw=1)
-    ax.plot(result.extras("profile", branch="with_biases", k=1, m=2)[0], color="0.6", label="with biases, after 1")
-    ax.set(yscale="log", xlabel="distance from the point source (cells)", ylabel="largest |x| at that distance")
+    ax.plot(
+        result.extras("profile", branch="with_biases", k=1, m=2)[0], color="0.6", label="with biases, after 1"
+    )
+    ax.set(
+        yscale="log", xlabel="distance from the point source (cells)", ylabel="largest |x| at that distance"
+    )
     ax.set_title("The bounds k (R + 1), dashed")
 
 

@@ -18,7 +18,7 @@ CASES = {
 
 beats = Claim(
     id="poisson.network-iterations",
-    statement="With the shipped networks DCDM needs fewer iterations than CG with IC(0) to lower the residual by 1e-4.",
+    statement="With the shipped networks DCDM needs fewer iterations to 1e-4 than CG with IC(0).",
     source="section 6 of the paper, which shows fewer iterations than CG and preconditioned CG",
     criterion=Better(by=1.0),
     quick=grid(case=["box 64^2", "smoke 64^2"], replicates=4),
@@ -42,7 +42,9 @@ def shipped(case, rng):
     return count_pairs(case, rng, DirectionNetwork.load("dcdm_k64"))
 
 
-@beats.control("the same architecture with weights that nobody trained", grid=grid(case=["box 64^2"], replicates=1))
+@beats.control(
+    "the same architecture with weights that nobody trained", grid=grid(case=["box 64^2"], replicates=1)
+)
 def untrained(case, rng):
     return count_pairs(case, rng, random_network(), cap=100)
 
@@ -112,7 +114,7 @@ size = Claim(
     full=grid(n=[*SIZES, 192, 256], replicates=20),
     paper="few iterations, independent of the size",
     expected="refuted",
-    reason="Weights trained on boxes of 64^2 need about as many times more iterations as the side is longer, like CG. "
+    reason="Weights trained on boxes of 64^2 need more iterations on longer sides, about in proportion, as CG does. "
     "Claim poisson.locality bounds any fixed network: news travels R + 1 = 23 cells an iteration.",
 )
 

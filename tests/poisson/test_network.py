@@ -111,7 +111,11 @@ def test_parameter_counts(name, ndim, count):
 
 def test_costs_and_radii():
     k64, k128 = ARCHITECTURES["dcdm_k64"], ARCHITECTURES["dcdm_k128"]
-    assert (k64.flops_per_cell(3), k128.flops_per_cell(3), k64.flops_per_cell(2)) == (121_856, 184_064, 44_096)
+    assert (k64.flops_per_cell(3), k128.flops_per_cell(3), k64.flops_per_cell(2)) == (
+        121_856,
+        184_064,
+        44_096,
+    )
     assert (k64.radius, k128.radius) == (22, 34)
 
 
@@ -131,7 +135,7 @@ def test_radius_is_how_far_a_cell_is_seen(network, name):
 @pytest.mark.parametrize("grid", [np.ones((2, 2, 2)), np.ones(4), np.ones((0, 3)), [[np.nan, 1.0]]])
 def test_bad_grids(network, grid):
     f, _ = network("dcdm_k64", 2)
-    with pytest.raises(ValueError, match="r_grid|3-D grid, expected 2-D"):
+    with pytest.raises(ValueError, match=r"r_grid|3-D grid, expected 2-D"):
         f(grid)
 
 
@@ -227,7 +231,17 @@ def test_made_by_its_two_makers_only():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_weights_state_where_they_come_from(name):
     for meta in DirectionNetwork.load(name).meta:
-        for key in ("boundaries", "shapes", "n_train", "seed", "optimiser", "steps", "cpu_seconds", "history", "sha256"):
+        for key in (
+            "boundaries",
+            "shapes",
+            "n_train",
+            "seed",
+            "optimiser",
+            "steps",
+            "cpu_seconds",
+            "history",
+            "sha256",
+        ):
             assert key in meta, key
         assert meta["n_parameters"] == {2: 32_657, 3: 97_457}[meta["ndim"]]
         assert {"step", "train", "held_out_0", "rate"} <= set(meta["history"][-1])
@@ -291,7 +305,9 @@ def test_layers_outside_the_fluid_change_nothing(name):
 
 def test_unseen_boundaries_warn():
     f = DirectionNetwork.load()
-    with pytest.warns(UserWarning, match="this domain has SOLID on all sides, but the network was trained on"):
+    with pytest.warns(
+        UserWarning, match="this domain has SOLID on all sides, but the network was trained on"
+    ):
         f.direction(problems.domain("closed", (16, 16)))
     channel = np.ones((12, 9), int)
     channel[[0, -1]] = 2
@@ -314,7 +330,9 @@ def test_bad_directions():
         f.direction(np.pad(np.ones((2, 2), int), 1, constant_values=2))(np.ones(3))
 
 
-@pytest.mark.parametrize(("family", "shape"), [("empty", (64, 64)), ("smoke", (64, 64)), ("empty", (32, 32, 32))])
+@pytest.mark.parametrize(
+    ("family", "shape"), [("empty", (64, 64)), ("smoke", (64, 64)), ("empty", (32, 32, 32))]
+)
 def test_shipped_networks_solve_in_fewer_iterations_than_incomplete_cholesky(family, shape):
     from theorylab.poisson import IncompleteCholesky, pcg
 

@@ -46,7 +46,7 @@ def test_gradient_against_central_differences(n):
     _, _, gradient = train.scale_invariant_loss(A, f, r)
     h = 1e-5 * np.linalg.norm(f) / np.linalg.norm(v)
     up, down = (train.scale_invariant_loss(A, f + s * h * v, r)[0] for s in (1, -1))
-    # Truncation (relative step)^2 = 1e-10, rounding u / step = 1e-11, per unit of |gradient||v| plus the loss.
+    # Truncation (relative step)^2 = 1e-10, rounding u / step = 1e-11, each times |gradient| |v| or the loss.
     size = np.linalg.norm(gradient) * np.linalg.norm(v) + 1 / np.linalg.norm(f) * np.linalg.norm(v)
     assert abs((up - down) / (2 * h) - gradient @ v) <= 1e-8 * size
 

@@ -84,7 +84,7 @@ def pack_kernel(kernel: NDArray[Any]) -> Stack:
 
 
 def row_offsets(g: Geometry, ndim: int, channels: int) -> NDArray[np.int64]:
-    """Return the starts of all input rows of a stencil, relative to its first, in the order of `pack_kernel`."""
+    """Return the starts of all input rows of a stencil, from its first on, in the order of `pack_kernel`."""
     planes = 3 if ndim == 3 else 1
     c, p, i = np.ogrid[:channels, :planes, :3]
     return np.asarray(c * g.channel + p * g.plane + i * g.row, np.int64).ravel()

@@ -151,9 +151,7 @@ def _judge(network: TorchNetwork, domains: list[Domain], plan: Schedule) -> dict
         losses = [
             batch_loss(network, domain.A, part, domain.scale) for part in domain.held_out.split(plan.batch)
         ]
-        _, norms = batch_solve(
-            network, domain.A, domain.judges, domain.scale, DIRECTIONS, JUDGED_ITERATIONS
-        )
+        _, norms = batch_solve(network, domain.A, domain.judges, domain.scale, DIRECTIONS, JUDGED_ITERATIONS)
         entry[f"held_out_{k}"] = float(torch.cat(losses).mean())
         rate = -np.log10(np.maximum(norms[-1], 1e-30)) / JUDGED_ITERATIONS
         entry[f"rate_{k}"] = float(np.mean(rate)) if np.isfinite(rate).all() else -math.inf
@@ -231,7 +229,9 @@ def train(
     check = max(1, plan.steps // plan.checks)
     for step in range(plan.steps):
         for group in optimiser.param_groups:
-            group["lr"] = plan.lr * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
+            group["lr"] = (
+                plan.lr * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
+            )
         if step >= first and (step - first) % refresh == 0:
             for domain in domains:
                 _collect(network, domain, plan.runs, rng)

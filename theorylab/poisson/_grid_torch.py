@@ -113,7 +113,7 @@ def batch_loss(network: nn.Module, A: GridOperator, r: Tensor, scale: float) -> 
 def batch_solve(
     network: nn.Module, A: GridOperator, b: Tensor, scale: float, keep: int, iterations: int
 ) -> tuple[list[Tensor], NDArray[np.float64]]:
-    """Run the conjugate direction method on a batch; return unit residuals and norms (iterations + 1, batch)."""
+    """Run DCDM on a batch; return the unit residuals met, and norms of shape (iterations + 1, batch)."""
     r = b.double()
     r = r / dot(r, r).sqrt()
     norms = [torch.ones(len(r), dtype=torch.float64)]

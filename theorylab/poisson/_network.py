@@ -188,8 +188,8 @@ class DirectionNetwork:
         if weights.boundaries and kind not in weights.boundaries:
             trained = " or ".join(_WORDS.get(b, b) for b in weights.boundaries)
             warnings.warn(
-                f"this domain has {_WORDS[kind]}, but the network was trained on {trained} and cannot see flags; "
-                "expect many iterations, or train one by theorylab.poisson.train.train_direction",
+                f"this domain has {_WORDS[kind]}, but the network was trained on {trained} "
+                "and cannot see flags; expect many iterations, or train one by theorylab.poisson.train.train_direction",
                 UserWarning,
                 stacklevel=2,
             )
@@ -216,7 +216,7 @@ class Direction:
         self._weights = weights
         index = np.arange(flags.size).reshape(flags.shape)
         if weights.meta.get("crop", False):
-            # Layers outside the fluid change nothing in the system. In training there were none but one of AIR.
+            # Layers outside the fluid change nothing; in training there were none but one of AIR.
             index = index[fluid_box(flags)]
         here, trained = open_side(flags), weights.meta.get("open_side")
         if here is not None and trained is not None:

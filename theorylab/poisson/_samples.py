@@ -181,7 +181,7 @@ class RitzBasis(NamedTuple):
     vectors: NDArray[np.float32]
 
     def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Draw unit vectors with normal coefficients, nine times as large for the lower half of the values."""
+        """Draw unit vectors with normal coefficients, nine times as large for the lower half."""
         m = len(self.values)
         c = rng.standard_normal((count, m))
         c[:, : int(m * (0.5 + OVERLAP))] *= EMPHASIS

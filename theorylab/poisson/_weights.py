@@ -135,7 +135,8 @@ def _check_arrays(
     if first is None or first.ndim not in (4, 5):
         came = "none" if first is None else f"shape {first.shape}"
         raise ValueError(
-            f"{path}: kernel_0 expected with shape (3, 3, 1, 16) in 2-D or (3, 3, 3, 1, 16) in 3-D, got {came}"
+            f"{path}: kernel_0 expected with shape (3, 3, 1, 16) in 2-D or (3, 3, 3, 1, 16) in 3-D, "
+            f"got {came}"
         )
     ndim = first.ndim - 2
     shapes = {f"kernel_{k}": shape for k, shape in enumerate(plan.kernel_shapes(ndim))}
