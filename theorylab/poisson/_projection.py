@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 @jit
 def _close(face: Array, flags: Array, solid: Array) -> None:
-    """Give the faces of SOLID cells and those at the rim the solid's velocity: one for all, or each its own."""
+    """Give the faces of SOLID cells and those at the rim the solid's velocity: one for all, or one each."""
     same = solid.size == 1
     for o in range(flags.shape[0]):
         for j in range(face.shape[1]):
