@@ -22,6 +22,7 @@ _SUBPACKAGES = (
     "inductive_bias",
     "infinite_width",
     "ordinal",
+    "poisson",
     "testing",
     "validation",
 )

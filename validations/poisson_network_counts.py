@@ -1,0 +1,163 @@
+"""Iterations of DCDM with the shipped networks: against incomplete Cholesky, against m, and against the size.
+
+The paper says that few iterations suffice, independent of the size. Few they are. But the
+same weights need more on larger grids, as they must: a network sees a fixed number of cells.
+"""
+
+import numpy as np
+from _poisson_networks import classical, iterations, problem, random_network
+
+from theorylab.poisson import DirectionNetwork, IncompleteCholesky
+from theorylab.validation import Better, Claim, Rate, Samples, grid, main
+
+CASES = {
+    "box 64^2": ("empty", (64, 64)),
+    "smoke 64^2": ("smoke", (64, 64)),
+    "box 32^3": ("empty", (32, 32, 32)),
+}
+
+beats = Claim(
+    id="poisson.network-iterations",
+    statement="With the shipped networks DCDM needs fewer iterations to 1e-4 than CG with IC(0).",
+    source="section 6 of the paper, which shows fewer iterations than CG and preconditioned CG",
+    criterion=Better(by=1.0),
+    quick=grid(case=["box 64^2", "smoke 64^2"], replicates=4),
+    full=grid(case=list(CASES), replicates=20),
+    headline=True,
+)
+
+
+def count_pairs(case, rng, network, m=10, n=5, cap=400):
+    """Return (DCDM, IC(0)) iterations for right-hand sides of a random smooth velocity."""
+    pairs = []
+    for _ in range(n):
+        flags, A, b = problem(*CASES[case], rng)
+        f = network.direction(flags)
+        pairs.append((iterations(A, b, f, m, cap=cap), classical(A, b, "ic0")))
+    return np.array(pairs, dtype=float)
+
+
+@beats.measure
+def shipped(case, rng):
+    return count_pairs(case, rng, DirectionNetwork.load("dcdm_k64"))
+
+
+@beats.control(
+    "the same architecture with weights that nobody trained", grid=grid(case=["box 64^2"], replicates=1)
+)
+def untrained(case, rng):
+    return count_pairs(case, rng, random_network(), cap=100)
+
+
+@beats.figure
+def draw_pairs(ax, result):
+    for k, case in enumerate(result.axis("case")):
+        pairs = result.samples(case=case)
+        jitter = 0.08 * np.linspace(-1, 1, len(pairs))
+        ax.plot(k - 0.12 + jitter, pairs[:, 0], "o", ms=4, color="C0", label="DCDM" if k == 0 else None)
+        ax.plot(k + 0.12 + jitter, pairs[:, 1], "s", ms=4, color="0.6", label="IC(0)-CG" if k == 0 else None)
+    ax.set_xticks(range(len(result.axis("case"))), result.axis("case"))
+    ax.set(yscale="log", ylabel="iterations to a residual of 1e-4")
+
+
+# --- kept directions -----------------------------------------------------------------
+
+keeps = Claim(
+    id="poisson.kept-directions",
+    statement="Keeping all directions instead of two takes at most 0.8 of the iterations to 1e-8, "
+    "since the network is not linear.",
+    source="section 4 of the paper keeps two; a linear symmetric f would need one",
+    criterion=Better(by=1.25),
+    quick=grid(case=["box 64^2"], replicates=4),
+    full=grid(case=["box 64^2", "smoke 64^2"], replicates=20),
+)
+
+
+def all_against_two(case, rng, direction, n=5):
+    """Return iterations with all directions kept, and with two; those with none stand by."""
+    pairs, none = [], []
+    for _ in range(n):
+        flags, A, b = problem(*CASES[case], rng)
+        f = direction(flags, A)
+        pairs.append([iterations(A, b, f, m, rtol=1e-8) for m in (None, 2)])
+        none.append(iterations(A, b, f, 0, rtol=1e-8))
+    return Samples(np.array(pairs, dtype=float), none=np.array(none))
+
+
+@keeps.measure
+def network(case, rng):
+    return all_against_two(case, rng, lambda flags, A: DirectionNetwork.load("dcdm_k64").direction(flags))
+
+
+@keeps.control(
+    "a linear symmetric direction, IC(0): one kept direction is all there is to gain",
+    grid=grid(case=["box 64^2"], replicates=1),
+)
+def linear(case, rng):
+    def direction(flags, A):
+        M = IncompleteCholesky(A, modified=0.0)
+        return lambda r: M @ r
+
+    return all_against_two(case, rng, direction)
+
+
+# --- size ----------------------------------------------------------------------------
+
+SIZES = [64, 96, 128]
+
+size = Claim(
+    id="poisson.network-size",
+    statement="With fixed weights the iterations of DCDM do not grow with the size of the grid.",
+    source="abstract and section 6 of the paper, at 64^3 to 256^3",
+    criterion=Rate("n", slope=0.0, abs=0.1),
+    quick=grid(n=SIZES, replicates=4),
+    full=grid(n=[*SIZES, 192, 256], replicates=20),
+    paper="few iterations, independent of the size",
+    expected="refuted",
+    reason="Weights trained on boxes of 64^2 need more iterations on longer sides, about in proportion, as CG does. "
+    "Claim poisson.locality bounds any fixed network: news travels R + 1 = 23 cells an iteration.",
+)
+
+
+def counts(n, rng, method):
+    """Return iterations on empty boxes of n x n cells."""
+    flags, A, b = problem("empty", (n, n), rng)
+    if method == "dcdm":
+        return np.array([iterations(A, b, DirectionNetwork.load("dcdm_k64").direction(flags))], float)
+    return np.array([classical(A, b, method)], float)
+
+
+@size.measure
+def fixed_weights(n, rng):
+    return counts(n, rng, "dcdm")
+
+
+@size.control("plain CG: iterations grow like n")
+def conjugate_gradients(n, rng):
+    return counts(n, rng, "cg")
+
+
+@size.control("CG with IC(0): iterations grow like n as well, by a smaller factor")
+def incomplete_cholesky(n, rng):
+    return counts(n, rng, "ic0")
+
+
+@size.figure
+def draw_sizes(ax, result):
+    n = np.asarray(result.axis("n"), float)
+    for branch, label, style in (
+        ("conjugate_gradients", "CG", dict(color="0.6", marker="s")),
+        ("incomplete_cholesky", "IC(0)-CG", dict(color="0.6", marker="^")),
+        (None, "DCDM, weights of 64^2", dict(color="C0", marker="o")),
+    ):
+        x, y, *_ = result.curve(branch=branch)
+        ax.plot(x, y, label=label, **style)
+    first = result.curve()[1][0]
+    ax.plot(n, np.full(len(n), first), "--", label="independent of the size")
+    ax.set(xscale="log", yscale="log", xlabel="cells a side n", ylabel="iterations to a residual of 1e-4")
+    ax.set_xticks(n, [str(int(k)) for k in n])
+    ax.minorticks_off()
+
+
+if __name__ == "__main__":
+    main()
