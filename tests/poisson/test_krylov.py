@@ -149,6 +149,8 @@ class TestEndings:
     def test_indefinite_preconditioner(self, solver):
         for M in (-np.eye(4), np.zeros((4, 4))):
             with pytest.raises(np.linalg.LinAlgError, match="preconditioner M is not positive definite"):
+                solver(spd(4, 2.0), np.ones(4), M=M)
+            with pytest.raises(np.linalg.LinAlgError, match="preconditioner M is not positive definite"):
                 solver(spd(4, 2.0), np.ones(4), M=M, **({"direction": np.sin} if solver is dcdm else {}))
 
     def test_singular_and_inconsistent(self, solver):

@@ -228,6 +228,10 @@ class TestBadInput:
             A.matvec_grid(np.ones((4, 4)), np.ones((3, 3)))
         with pytest.raises(TypeError, match="out must be a NumPy array"):
             A.matvec_grid(np.ones((4, 4)), [])
+        with pytest.raises(TypeError, match="out has dtype int64, expected float32 or float64"):
+            A.matvec_grid(np.ones((4, 4)), np.zeros((4, 4), np.int64))
+        with pytest.raises(ValueError, match="out is read-only"):
+            A.matvec_grid(np.ones((4, 4)), np.broadcast_to(0.0, (4, 4)))
         with pytest.raises(TypeError, match="complex"):
             PoissonOperator(box(2, 2), dtype=complex)
 

@@ -168,6 +168,12 @@ def test_faces_between_openings_are_left_alone():
         ),
         (
             (np.zeros((5, 4)), np.zeros((4, 5)), box(2, 2)),
+            {"solid_velocity": 0.5},
+            TypeError,
+            "solid_velocity must be a sequence of 2 entries",
+        ),
+        (
+            (np.zeros((5, 4)), np.zeros((4, 5)), box(2, 2)),
             {"solid_velocity": (0, np.ones(3))},
             ValueError,
             r"solid_velocity\[1\] has shape \(3,\)",

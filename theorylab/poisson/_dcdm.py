@@ -100,7 +100,7 @@ class _Iteration:
     def ask(self, r: Array, norm: float) -> Array | None:
         """Return the given direction at r, of moderate size; None where it is zero or not finite."""
         if self.options.direction is None:
-            return self.system.precondition(r)
+            return self.preconditioned(r)
         answer = np.asarray(self.options.direction(r * (self.size / norm)))
         if answer.shape != r.shape:
             raise ValueError(
@@ -135,12 +135,19 @@ class _Iteration:
         self.stiffest = max(self.stiffest, dq / length**2)
         return Candidate(d, q, dq, dr)
 
-    def safe(self, r: Array) -> tuple[Array, Array]:
-        """Return g = M r (or r) and A g."""
+    def preconditioned(self, r: Array) -> Array:
+        """Return M r (or r); raise LinAlgError where M shows that it is not positive definite."""
         g = self.system.precondition(r)
         rg = dot(r, g)
         if rg <= 0:
-            raise np.linalg.LinAlgError(f"preconditioner M is not positive definite: r.Mr = {rg:.3g}")
+            raise np.linalg.LinAlgError(
+                f"preconditioner M is not positive definite: r.Mr = {rg:.3g} at iteration {self.iteration}"
+            )
+        return g
+
+    def safe(self, r: Array) -> tuple[Array, Array]:
+        """Return g = M r (or r) and A g."""
+        g = self.preconditioned(r)
         return g, self.system.product(g).copy()
 
     def plain(self, r: Array, norm: float) -> Candidate | None:

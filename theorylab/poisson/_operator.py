@@ -258,7 +258,7 @@ class PoissonOperator(LinearOperator):
         Parameters
         ----------
         p : array_like, the grid's shape
-        out : ndarray, the grid's shape, optional
+        out : ndarray of float, the grid's shape, optional
             Receives the result. May be `p` itself.
 
         Returns
@@ -271,6 +271,12 @@ class PoissonOperator(LinearOperator):
             out = np.empty_like(field)
         elif not isinstance(out, np.ndarray):
             raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+        elif out.dtype.kind != "f":
+            raise TypeError(
+                f"out has dtype {out.dtype}, expected float32 or float64, since it would be rounded"
+            )
+        elif not out.flags.writeable:
+            raise ValueError("out is read-only, expected an array to write to; pass out=None for a new one")
         check_shape(out, self.flags.shape, "out", "to match flags")
         result = np.zeros(self.flags.size, field.dtype)
         self._apply(field.ravel(), self._cells, result, self._cells)

@@ -166,6 +166,8 @@ def project(
     method = check_method(method, grid)
     limits = check_limits(rtol, atol, maxiter)
     start = None if x0 is None else check_field(x0, grid, "x0")[None]
+    if solid_velocity is not None and not hasattr(solid_velocity, "__len__"):
+        raise TypeError(f"solid_velocity must be a sequence of {grid.ndim} entries, got {solid_velocity!r}")
     if solid_velocity is not None and len(solid_velocity) != grid.ndim:
         raise ValueError(
             f"solid_velocity has {len(solid_velocity)} entries, expected {grid.ndim}, one an axis"
