@@ -273,7 +273,7 @@ class PoissonOperator(LinearOperator):
             raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
         elif out.dtype.kind != "f":
             raise TypeError(
-                f"out has dtype {out.dtype}, expected float32 or float64, since it would be rounded"
+                f"out has dtype {out.dtype}, expected float32 or float64"
             )
         elif not out.flags.writeable:
             raise ValueError("out is read-only, expected an array to write to; pass out=None for a new one")
