@@ -147,7 +147,7 @@ def _whole(f: Array, g: Array, h: Array, z: int, m: int, s: int) -> bool:
     u = z + s
     if not (g[u] > 0 and g[u + m] > 0 and f[u] > 0 and f[u + 1] > 0):
         return False
-    return h[z] > 0 and h[z + 1] > 0 and h[z + m] > 0 and h[z + m + 1] > 0
+    return bool(h[z] > 0 and h[z + 1] > 0 and h[z + m] > 0 and h[z + m + 1] > 0)
 
 
 @jit
@@ -161,6 +161,7 @@ def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj:
     """
     at, size, cells, m, s = level[START], level[SIZE], level[CELLS], level[ROW], level[LINE]
     mc, sc, extra = coarse[ROW], coarse[LINE], coarse[CELLS]
+    f, g, h = A[FACE0], A[FACE1], A[FACE2]
     agg[:size] = -1
     mark[: coarse[CELLS]] = 0
     for e in range(cells, size):
@@ -179,7 +180,7 @@ def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj:
                 base = (2 * row - 1) * m + 2 * x - 1 + (0 if s == 0 else (2 * line - 1) * s)
                 block = row * mc + x + (0 if s == 0 else line * sc)
                 z = at + base
-                if mark[block] == 0 and _whole(A[FACE0], A[FACE1], A[FACE2], z, m, s):
+                if mark[block] == 0 and _whole(f, g, h, z, m, s):
                     agg[base] = agg[base + 1] = agg[base + m] = agg[base + m + 1] = block
                     if s > 0:
                         k = base + s
