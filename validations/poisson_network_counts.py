@@ -114,7 +114,7 @@ size = Claim(
     full=grid(n=[*SIZES, 192, 256], replicates=20),
     paper="few iterations, independent of the size",
     expected="refuted",
-    reason="Weights trained on boxes of 64^2 need more iterations on longer sides, about in proportion, as CG does. "
+    reason="With weights of 64^2 the iterations grow about in proportion to the side, as those of CG do. "
     "Claim poisson.locality bounds any fixed network: news travels R + 1 = 23 cells an iteration.",
 )
 
