@@ -43,7 +43,7 @@ class Architecture(NamedTuple):
         """Return multiplications and additions for one cell of the grid."""
         inner: int = 3**ndim * CHANNELS**2
         full: int = 3**ndim * CHANNELS + 2 * (self.pre + self.up) * inner + CHANNELS
-        return 2 * (full + 2 * self.low * inner / 2**ndim)
+        return float(2 * (full + 2 * self.low * inner / 2**ndim))
 
 
 ARCHITECTURES = {"dcdm_k64": Architecture(2, 3, 2), "dcdm_k128": Architecture(3, 5, 3)}
