@@ -26,6 +26,7 @@ from ._grid import AIR, FLUID, SOLID, Components, components
 from ._incomplete import IncompleteCholesky
 from ._info import IncompatibleRightHandSideWarning, SolveInfo
 from ._krylov import cg, pcg
+from ._multigrid import LearnedMultigrid
 from ._network import DirectionNetwork
 from ._operator import PoissonOperator
 from ._projection import project
@@ -41,6 +42,7 @@ __all__ = [
     "DirectionNetwork",
     "IncompatibleRightHandSideWarning",
     "IncompleteCholesky",
+    "LearnedMultigrid",
     "PoissonOperator",
     "SolveInfo",
     "cg",

@@ -15,7 +15,7 @@ from theorylab._lib.checks import check_choice, check_int, float_dtype
 
 from ._directions import Candidate, Kept
 from ._krylov import advance
-from ._system import REFRESH, Callback, Ending, System, check_callable, finish, negative_curvature
+from ._system import REFRESH, Callback, Ending, System, check_callable, finish
 
 __all__ = ["DCDMOptions", "conjugate_directions", "dcdm", "dcdm_options"]
 
@@ -90,6 +90,7 @@ class _Iteration:
         m = options.n_directions
         # A window of plain CG needs one direction, whatever the caller keeps.
         self.kept = Kept(system.n, max(m, 1) if m is not None and options.race else m)
+        self.iteration = 0
         self.stiffest = 0.0  # largest Rayleigh quotient seen
         # While each step took the safe direction this is CG already, and the race needs no restart.
         self.classic = True
@@ -125,8 +126,7 @@ class _Iteration:
         dq, dr = float(d @ q), float(d @ r)
         if not (math.isfinite(dq) and math.isfinite(dr)):
             return None
-        if negative_curvature(dq, d, q):
-            raise np.linalg.LinAlgError(f"matrix is not positive definite: d.Ad = {dq:.3g}")
+        self.system.require_positive(dq, d, r, self.iteration)
         length = float(np.linalg.norm(d))
         if dq <= FLAT * length * max(float(np.linalg.norm(q)), self.stiffest * length):
             return None
@@ -217,6 +217,7 @@ def conjugate_directions(
         if k == system.maxiter:
             ending.exhausted()
             return x, ending
+        state.iteration = k
         classic, first = next(race) if options.race else (False, False)
         fallback = False
         if classic:
@@ -238,14 +239,11 @@ def conjugate_directions(
         state.kept.add(c)
         r = system.project(r)
         if norm <= system.target or (k + 1) % REFRESH == 0:
-            small = norm <= system.target
-            r = system.residual(x)
-            norm = float(np.linalg.norm(r))
-            if small and norm > system.target:
+            r, norm, drifted = system.refresh(x, r)
+            if drifted and norm > system.target:
                 state.kept.clear()
                 if ending.in_vain(norm):
                     ending.residuals.append(norm)
-                    ending.code += 1
                     return x, ending
         rose = norm > previous
         ending.residuals.append(norm)

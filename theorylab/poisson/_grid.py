@@ -20,6 +20,7 @@ __all__ = [
     "FLUID",
     "SOLID",
     "Components",
+    "any_closed",
     "check_field",
     "check_flags",
     "components",
@@ -131,11 +132,11 @@ def _unite(parent: Array, i: int, j: int) -> None:
 
 
 @jit
-def _label(flags: Array, w0: Array, w1: Array, w2: Array, weighted: bool) -> tuple[Array, Array, Array]:
-    """Return labels (-1 off FLUID), sizes and whether AIR is touched, for a 3-D grid; two passes.
+def _label(flags: Array, w0: Array, w1: Array, w2: Array) -> tuple[Array, Array, Array]:
+    """Return labels (-1 off FLUID), sizes and whether AIR is touched, for a 3-D grid with face weights.
 
-    With `weighted`, faces of weight zero do not connect (`w0`, `w1`, `w2` hold a face more than cells
-    along their own axis).
+    Faces of weight zero do not connect; `w0`, `w1`, `w2` hold a face more than cells along their own
+    axis, and for a grid of one layer `w0` is not read.
     """
     nx, ny, nz = flags.shape
     s0, s1 = ny * nz, nz
@@ -149,18 +150,18 @@ def _label(flags: Array, w0: Array, w1: Array, w2: Array, weighted: bool) -> tup
                 if flags[i, j, k] != 1:
                     parent[c] = -1
                     continue
-                if k > 0 and flags[i, j, k - 1] == 1 and not (weighted and w2[i, j, k] == 0):
+                if k > 0 and flags[i, j, k - 1] == 1 and w2[i, j, k] != 0:
                     _unite(parent, c, c - 1)
-                if j > 0 and flags[i, j - 1, k] == 1 and not (weighted and w1[i, j, k] == 0):
+                if j > 0 and flags[i, j - 1, k] == 1 and w1[i, j, k] != 0:
                     _unite(parent, c, c - s1)
-                if i > 0 and flags[i - 1, j, k] == 1 and not (weighted and w0[i, j, k] == 0):
+                if i > 0 and flags[i - 1, j, k] == 1 and w0[i, j, k] != 0:
                     _unite(parent, c, c - s0)
-                air = i > 0 and flags[i - 1, j, k] == 2 and not (weighted and w0[i, j, k] == 0)
-                air |= i < nx - 1 and flags[i + 1, j, k] == 2 and not (weighted and w0[i + 1, j, k] == 0)
-                air |= j > 0 and flags[i, j - 1, k] == 2 and not (weighted and w1[i, j, k] == 0)
-                air |= j < ny - 1 and flags[i, j + 1, k] == 2 and not (weighted and w1[i, j + 1, k] == 0)
-                air |= k > 0 and flags[i, j, k - 1] == 2 and not (weighted and w2[i, j, k] == 0)
-                air |= k < nz - 1 and flags[i, j, k + 1] == 2 and not (weighted and w2[i, j, k + 1] == 0)
+                air = i > 0 and flags[i - 1, j, k] == 2 and w0[i, j, k] != 0
+                air |= i < nx - 1 and flags[i + 1, j, k] == 2 and w0[i + 1, j, k] != 0
+                air |= j > 0 and flags[i, j - 1, k] == 2 and w1[i, j, k] != 0
+                air |= j < ny - 1 and flags[i, j + 1, k] == 2 and w1[i, j + 1, k] != 0
+                air |= k > 0 and flags[i, j, k - 1] == 2 and w2[i, j, k] != 0
+                air |= k < nz - 1 and flags[i, j, k + 1] == 2 and w2[i, j, k + 1] != 0
                 open_[c] = air
     labels = np.full(flags.size, -1, np.int32)
     n = 0
@@ -178,14 +179,116 @@ def _label(flags: Array, w0: Array, w1: Array, w2: Array, weighted: bool) -> tup
     return labels, sizes, touches
 
 
+@jit
+def _join_lines(start: Array, stop: Array, parent: Array, a: int, a_end: int, b: int, b_end: int) -> None:
+    """Unite the overlapping runs of two lines, given as ranges of runs."""
+    while a < a_end and b < b_end:
+        if start[a] < stop[b] and start[b] < stop[a]:
+            _unite(parent, a, b)
+        if stop[a] < stop[b]:
+            a += 1
+        else:
+            b += 1
+
+
+@jit
+def _touches(flags: Array, i: int, j: int, low: int, high: int) -> bool:
+    """Tell whether cells ``low`` to ``high - 1`` of a line of FLUID have a face with AIR."""
+    nx, ny, nz = flags.shape
+    if (low > 0 and flags[i, j, low - 1] == 2) or (high < nz and flags[i, j, high] == 2):
+        return True
+    for di, dj in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        if 0 <= i + di < nx and 0 <= j + dj < ny:
+            line = flags[i + di, j + dj]
+            air = 0
+            for k in range(low, high):
+                air |= line[k] & 2
+            if air:
+                return True
+    return False
+
+
+@jit
+def _runs(flags: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Return first run of each line, starts, ends, set (a smallest run) and openness of all runs of FLUID.
+
+    A run is a maximal piece of FLUID along the last axis: far fewer than cells.
+    """
+    nx, ny, nz = flags.shape
+    most = nx * ny * ((nz + 1) // 2)
+    first = np.zeros(nx * ny + 1, np.int64)
+    start, stop = np.empty(most, np.int32), np.empty(most, np.int32)
+    parent, open_ = np.empty(most, np.int32), np.zeros(most, np.bool_)
+    n = 0
+    for line in range(nx * ny):
+        i, j = line // ny, line % ny
+        row = flags[i, j]
+        first[line] = n
+        k = 0
+        while k < nz:
+            while k < nz and row[k] != 1:
+                k += 1
+            if k == nz:
+                break
+            start[n] = k
+            while k < nz and row[k] == 1:
+                k += 1
+            stop[n], parent[n] = k, n
+            open_[n] = _touches(flags, i, j, start[n], k)
+            n += 1
+        first[line + 1] = n
+        if j > 0:
+            _join_lines(start, stop, parent, first[line], n, first[line - 1], first[line])
+        if i > 0:
+            _join_lines(start, stop, parent, first[line], n, first[line - ny], first[line - ny + 1])
+    for r in range(n):
+        parent[r] = _find(parent, r)
+        if open_[r]:
+            open_[parent[r]] = True
+    return first, start[:n], stop[:n], parent[:n], open_[:n]
+
+
+@jit
+def _fill(flags: Array, first: Array, start: Array, stop: Array, parent: Array) -> tuple[Array, Array]:
+    """Return labels and sizes from runs."""
+    nx, ny, _ = flags.shape
+    labels = np.full(flags.shape, -1, np.int32)
+    number = np.empty(parent.size, np.int32)
+    n = 0
+    for r in range(parent.size):
+        if parent[r] == r:
+            number[r] = n
+            n += 1
+    sizes = np.zeros(n, np.int64)
+    for line in range(nx * ny):
+        for r in range(first[line], first[line + 1]):
+            label = number[parent[r]]
+            sizes[label] += stop[r] - start[r]
+            labels[line // ny, line % ny, start[r] : stop[r]] = label
+    return labels, sizes
+
+
+def _boxed(array: Array) -> Array:
+    """See a grid or a face array as 3-D."""
+    return array.reshape(array.shape if array.ndim == 3 else (1, *array.shape))
+
+
+def any_closed(flags: Array) -> bool:
+    """Tell whether a component of checked `flags` touches no AIR; cheaper than labels."""
+    *_, parent, open_ = _runs(_boxed(flags))
+    return not bool(open_[parent].all())
+
+
 def label_cells(flags: Array, weights: tuple[Array, ...] | None = None) -> Components:
     """Return the components of checked `flags`; faces of weight zero do not connect."""
-    grid = flags.reshape(flags.shape if flags.ndim == 3 else (1, *flags.shape))
-    faces: list[Array] = [np.zeros((1, 1, 1))] * 3
-    if weights is not None:
-        faces = [w.reshape(w.shape if flags.ndim == 3 else (1, *w.shape)) for w in weights]
-        faces = [np.zeros((1, 1, 1))] * (3 - len(faces)) + faces
-    labels, sizes, touches = _label(grid, faces[0], faces[1], faces[2], weights is not None)
+    grid = _boxed(flags)
+    if weights is None:
+        first, start, stop, parent, open_ = _runs(grid)
+        labels, sizes = _fill(grid, first, start, stop, parent)
+        touches = open_[parent == np.arange(parent.size)]
+    else:
+        faces = [np.zeros((1, 1, 1))] * (3 - flags.ndim) + [_boxed(w) for w in weights]
+        labels, sizes, touches = _label(grid, faces[0], faces[1], faces[2])
     return Components(labels.reshape(flags.shape), int(sizes.size), sizes, ~touches)
 
 

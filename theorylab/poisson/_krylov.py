@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theorylab._lib.jit import REASSOC, jit
 
-from ._system import REFRESH, Callback, Ending, System, check_callable, finish, negative_curvature
+from ._system import REFRESH, Callback, Ending, System, check_callable, finish
 
 __all__ = ["cg", "conjugate_gradients", "pcg"]
 
@@ -65,10 +65,7 @@ def conjugate_gradients(
         _combine(z, beta, p)
         q = system.product(p)
         pq = float(p @ q)
-        if negative_curvature(pq, p, q):
-            raise np.linalg.LinAlgError(
-                f"matrix is not positive definite: p.Ap = {pq:.3g} at iteration {ending.iterations}"
-            )
+        system.require_positive(pq, p, r, ending.iterations)
         if not (0 < pq < math.inf and math.isfinite(rz / pq)):
             text = (
                 "A returned NaN or infinity" if not math.isfinite(pq) else "A is singular on this direction"
@@ -80,16 +77,12 @@ def conjugate_gradients(
         rz_old = rz
         norm = math.sqrt(advance(x, r, p, q, rz / pq))
         r = system.project(r)
-        refresh = norm <= system.target or (ending.iterations + 1) % REFRESH == 0
-        if refresh:
-            small = norm <= system.target
-            r = system.residual(x)
-            norm = float(np.linalg.norm(r))
-            if small and norm > system.target:
-                rz_old = 0.0  # the recursion drifted: start afresh from the true residual
+        if norm <= system.target or (ending.iterations + 1) % REFRESH == 0:
+            r, norm, drifted = system.refresh(x, r)
+            if drifted and norm > system.target:
+                rz_old = 0.0
                 if ending.in_vain(norm):
                     ending.residuals.append(norm)
-                    ending.code += 1
                     return x, ending
         ending.residuals.append(norm)
         if callback is not None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from theorylab._lib.jit import jit
 
-from ._grid import Components, pack
+from ._grid import any_closed, label_cells, pack
 from ._info import warn_incompatible
 
 __all__ = ["COMPATIBLE", "NullSpace"]
@@ -40,19 +40,15 @@ def _subtract(v: Array, part: Array, means: Array) -> None:
 
 
 class NullSpace:
-    """The closed components of a grid, over vectors of FLUID cells.
+    """The closed components of a grid of checked flags, over vectors of FLUID cells."""
 
-    Parameters
-    ----------
-    components : Components
-    flags : ndarray of uint8
-    """
-
-    def __init__(self, components: Components, flags: Array) -> None:
-        number = np.where(components.closed, np.cumsum(components.closed) - 1, -1)
-        self.sizes = components.sizes[components.closed]
-        self.exists = bool(components.closed.any())
-        self._part = number[pack(components.labels, flags)] if self.exists else np.empty(0, np.int64)
+    def __init__(self, flags: Array) -> None:
+        self.exists = any_closed(flags)
+        self.sizes, self._part = np.empty(0, np.int64), np.empty(0, np.int64)
+        if self.exists:
+            labels, _, sizes, closed = label_cells(flags)
+            number = np.where(closed, np.cumsum(closed) - 1, -1)
+            self.sizes, self._part = sizes[closed], number[pack(labels, flags)]
 
     def project(self, v: Array) -> Array:
         """Remove the means over closed components from a float64 vector, in place; return it.

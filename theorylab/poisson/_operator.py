@@ -12,11 +12,37 @@ from scipy.sparse.linalg import LinearOperator
 from theorylab._lib.checks import as_float_array, check_shape, float_dtype
 from theorylab._lib.jit import jit
 
-from ._grid import AIR, FLUID, SOLID, Components, check_field, check_flags, fluid_index, label_cells
+from ._grid import AIR, FLUID, SOLID, Components, check_field, check_flags, label_cells
 
 __all__ = ["PoissonOperator"]
 
 Array = NDArray[Any]
+
+
+@jit
+def _index(flags: Array, cells: Array, padded: Array, count: Array, m1: int, m2: int) -> int:
+    """Write the places of the FLUID cells in the grid and the padded grid, and n_i; return their number.
+
+    Padded lines have length `m2`, padded planes `m1` lines; a 2-D grid comes as one plane without padding.
+    """
+    nx, ny, nz = flags.shape
+    flat = nx == 1 and m1 == 0
+    n = 0
+    for i in range(nx):
+        for j in range(ny):
+            for k in range(nz):
+                if flags[i, j, k] != 1:
+                    continue
+                cells[n] = (i * ny + j) * nz + k
+                padded[n] = ((0 if flat else (i + 1) * m1) + j + 1) * m2 + k + 1
+                faces = 0
+                if not flat:
+                    faces += (i > 0 and flags[i - 1, j, k] != 0) + (i < nx - 1 and flags[i + 1, j, k] != 0)
+                faces += (j > 0 and flags[i, j - 1, k] != 0) + (j < ny - 1 and flags[i, j + 1, k] != 0)
+                faces += (k > 0 and flags[i, j, k - 1] != 0) + (k < nz - 1 and flags[i, j, k + 1] != 0)
+                count[n] = faces
+                n += 1
+    return n
 
 
 @jit
@@ -158,11 +184,13 @@ class PoissonOperator(LinearOperator):
         self.flags: Array = grid
         self.weights: tuple[Array, ...] | None = None
         self._components: Components | None = None
-        self._cells = fluid_index(grid)
-        self._packed = np.arange(self._cells.size)
         self._padded_shape = tuple(n + 2 for n in grid.shape)
-        places = np.unravel_index(self._cells, grid.shape)
-        self._padded = np.ravel_multi_index(tuple(i + 1 for i in places), self._padded_shape)
+        n = int(np.count_nonzero(grid == FLUID))
+        self._cells, self._padded, self._diagonal = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
+        boxed = grid.reshape((1,) * (3 - grid.ndim) + grid.shape)
+        planes = self._padded_shape[1] if grid.ndim == 3 else 0
+        _index(boxed, self._cells, self._padded, self._diagonal, planes, self._padded_shape[-1])
+        self._packed = np.arange(n)
         strides = np.cumprod((1, *self._padded_shape[:0:-1]))[::-1]
         # Ascending steps to the neighbours: low faces of the first axis first, high faces of it last.
         self._steps = np.concatenate((-strides, strides[::-1])).astype(np.int64)
@@ -170,19 +198,16 @@ class PoissonOperator(LinearOperator):
             self.weights = _face_weights(weights, grid)
             for w in self.weights:
                 w.flags.writeable = False
+            places = np.unravel_index(self._cells, grid.shape)
             sides = [w[places] for w in self.weights]
             sides += [
                 self.weights[axis][tuple(i + (a == axis) for a, i in enumerate(places))]
                 for axis in reversed(range(grid.ndim))
             ]
             self._faces: Array | None = np.stack(sides, axis=1)
-            self._diagonal: Array = self._faces.sum(axis=1)
+            self._diagonal = self._faces.sum(axis=1)
         else:
             self._faces = None
-            open_ = np.pad(grid, 1, constant_values=SOLID).ravel() != SOLID
-            self._diagonal = np.zeros(self._cells.size)
-            for step in self._steps:
-                self._diagonal += open_[self._padded + step]
         # Padded work arrays, zero off FLUID; a list hands them out safely between threads.
         self._spare: list[Array] = []
         super().__init__(kind, (self._cells.size, self._cells.size))

@@ -16,15 +16,32 @@ from theorylab._lib.checks import as_float_array, check_finite, check_int, check
 
 from ._info import SolveInfo, warn_unconverged
 
-__all__ = ["Ending", "System", "as_operator", "check_square", "finish", "negative_curvature"]
+__all__ = [
+    "CONVERGED",
+    "EXHAUSTED",
+    "STALLED",
+    "Ending",
+    "System",
+    "as_operator",
+    "check_square",
+    "finish",
+    "safe_scale",
+]
 
 Array = NDArray[Any]
 Callback = Callable[[Array], object] | None
 
+CONVERGED = "the true residual met the tolerance"
+EXHAUSTED = "maxiter was reached; raise it, loosen rtol, or pass a better preconditioner"
+STALLED = "the true residual no longer falls: rounding errors set the limit; loosen rtol"
+
 #: The true residual is computed from its definition this often, and at convergence.
 REFRESH = 50
 
-#: p.Ap below minus this times ||p|| ||Ap|| is no rounding error of a semidefinite matrix.
+#: A recursive residual off by this part of the true one is no guide: the iteration starts afresh.
+DRIFT = 0.1
+
+#: A Rayleigh quotient below minus this times that of the residual is no rounding error.
 INDEFINITE = 1e-10
 
 
@@ -77,9 +94,10 @@ def check_callable(function: Any, name: str) -> Any:
     return function
 
 
-def negative_curvature(pq: float, p: Array, q: Array) -> bool:
-    """Tell whether ``p.Ap < 0`` beyond what rounding does to a semidefinite matrix."""
-    return pq < 0 and pq < -INDEFINITE * float(np.linalg.norm(p)) * float(np.linalg.norm(q))
+def safe_scale(b: Array) -> float:
+    """Return a power of two by which b is divided so that squares stay in range; 1 for usual sizes."""
+    size = float(np.abs(b).max(initial=0.0))
+    return 1.0 if size == 0 or 1e-100 < size < 1e100 else math.ldexp(1.0, math.frexp(size)[1])
 
 
 class System:
@@ -122,8 +140,7 @@ class System:
         self.n_matvec = 0
         self.project = (lambda v: v) if project is None else project
         right = right.astype(np.float64)
-        size = float(np.abs(right).max(initial=0.0))
-        self.scale = 1.0 if size == 0 or 1e-100 < size < 1e100 else math.ldexp(1.0, math.frexp(size)[1])
+        self.scale = safe_scale(right)
         self.b: Array = self.project(right / self.scale)
         self.x: Array = np.zeros(self.n) if start is None else start.astype(np.float64) / self.scale
         self.zero = not self.b.any()
@@ -148,6 +165,22 @@ class System:
             return self.b.copy()
         return self.project(self.b - self.product(x))
 
+    def require_positive(self, pq: float, p: Array, r: Array, iteration: int) -> None:
+        """Raise LinAlgError where ``p.Ap < 0`` beyond what rounding does to a semidefinite matrix."""
+        if not pq < 0:
+            return
+        usual = abs(float(r @ self.product(r))) / float(r @ r)
+        if pq < -INDEFINITE * usual * float(p @ p):
+            raise np.linalg.LinAlgError(
+                f"matrix is not positive definite: p.Ap = {pq:.3g} at iteration {iteration}"
+            )
+
+    def refresh(self, x: Array, r: Array) -> tuple[Array, float, bool]:
+        """Return the true residual, its norm, and whether the recursive one, r, has drifted away from it."""
+        true = self.residual(x)
+        norm = float(np.linalg.norm(true))
+        return true, norm, float(np.linalg.norm(true - r)) > DRIFT * norm
+
 
 class Ending:
     """How an iteration ended: history of residual norms, SciPy's code and what to tell the user."""
@@ -155,7 +188,7 @@ class Ending:
     def __init__(self, first: float) -> None:
         self.residuals = [first]
         self.code = 0
-        self.message = "the true residual met the tolerance"
+        self.message = CONVERGED
         self.converged = False
         self.n_fallback = 0
         self._best = math.inf
@@ -172,19 +205,15 @@ class Ending:
 
     def exhausted(self) -> None:
         """Record that maxiter was reached."""
-        self.stop(
-            self.iterations, "maxiter was reached; raise it, loosen rtol, or pass a better preconditioner M"
-        )
+        self.stop(self.iterations, EXHAUSTED)
 
     def in_vain(self, norm: float) -> bool:
-        """Tell whether confirmations of convergence fail again and again: rounding sets the limit."""
+        """Tell whether fresh starts no longer lower the residual: rounding sets the limit."""
         self._vain = 0 if norm < 0.5 * self._best else self._vain + 1
         self._best = min(self._best, norm)
-        if self._vain < 10:
+        if self._vain < 5:
             return False
-        self.stop(
-            self.iterations, "the true residual no longer falls: rounding errors set the limit; loosen rtol"
-        )
+        self.stop(self.iterations + 1, STALLED)
         return True
 
 

@@ -28,10 +28,18 @@ from ._domains import fluid_box, outer_boundary
 from ._grid import AIR, FLUID, check_flags, components
 from ._network import DirectionNetwork
 from ._operator import PoissonOperator
+from ._recipe_training import TrainedRecipe, convergence_rate, train_recipe
 from ._samples import lanczos, scale_invariant_loss
 from ._weights import read_arrays
 
-__all__ = ["lanczos", "scale_invariant_loss", "train_direction"]
+__all__ = [
+    "TrainedRecipe",
+    "convergence_rate",
+    "lanczos",
+    "scale_invariant_loss",
+    "train_direction",
+    "train_recipe",
+]
 
 Flags = NDArray[np.uint8]
 

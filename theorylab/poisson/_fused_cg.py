@@ -1,0 +1,250 @@
+"""Conjugate gradients on a padded grid: double-precision residuals, three fused passes around a cycle.
+
+The direction is kept in the precision of the cycle, which halves the traffic; its product with A and all
+scalar products are computed in double precision, so that the residual follows the solution to 1e-12. The
+residual is handed to the cycle at a scale near one, since subnormal numbers are slow.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theorylab._lib.jit import REASSOC, jit
+
+if TYPE_CHECKING:
+    from ._hierarchy import Hierarchy
+
+__all__ = ["GridCG"]
+
+Array = NDArray[Any]
+
+#: The residual is computed from its definition every so many iterations.
+REFRESH = 50
+#: So many refreshed residuals in a row may fail to halve before the solve counts as stuck.
+PATIENCE = 3
+
+
+@jit(fastmath=REASSOC)
+def _turn(p: Array, z: Array, beta: Any) -> None:
+    for k in range(p.size):
+        p[k] = z[k] + beta * p[k]
+
+
+@jit(fastmath=REASSOC)
+def _energy2(pm: Array, p: Array, pp: Array, pl: Array, pr: Array, n: Array) -> float:
+    """Return ``p . A p`` of one row."""
+    total = 0.0
+    for k in range(p.size):
+        c = np.float64(p[k])
+        around = (np.float64(pm[k]) + np.float64(pp[k])) + (np.float64(pl[k]) + np.float64(pr[k]))
+        total += c * (np.float64(n[k]) * c - around)
+    return total
+
+
+@jit(fastmath=REASSOC)
+def _energy3(pm: Array, p: Array, pp: Array, pl: Array, pr: Array, pd: Array, pu: Array, n: Array) -> float:
+    """Return ``p . A p`` of one row."""
+    total = 0.0
+    for k in range(p.size):
+        c = np.float64(p[k])
+        around = (np.float64(pm[k]) + np.float64(pp[k])) + (np.float64(pl[k]) + np.float64(pr[k]))
+        around += np.float64(pd[k]) + np.float64(pu[k])
+        total += c * (np.float64(n[k]) * c - around)
+    return total
+
+
+@jit
+def _direction(p: Array, z: Array, n: Array, s: int, beta: Any) -> float:
+    """Replace `p` by ``z + beta p`` and return ``p . A p``, in one pass with a lag of a row."""
+    rows, m = p.shape
+    lo, hi = 1 + s, m - 1 - s
+    total = 0.0
+    for i in range(1, rows):
+        if i < rows - 1:
+            _turn(p[i, lo:hi], z[i, lo:hi], beta)
+        j = i - 1
+        if j < 1:
+            continue
+        if s == 0:
+            total += _energy2(p[j - 1, lo:hi], p[j, lo:hi], p[j + 1, lo:hi], p[j, lo - 1 : hi - 1],
+                              p[j, lo + 1 : hi + 1], n[j, lo:hi])  # fmt: skip
+        else:
+            total += _energy3(p[j - 1, lo:hi], p[j, lo:hi], p[j + 1, lo:hi], p[j, lo - 1 : hi - 1],
+                              p[j, lo + 1 : hi + 1], p[j, lo - s : hi - s], p[j, lo + s : hi + s],
+                              n[j, lo:hi])  # fmt: skip
+    return total
+
+
+@jit(fastmath=REASSOC)
+def _advance2(x: Array, r: Array, b: Array, pm: Array, p: Array, pp: Array, pl: Array, pr: Array, n: Array,
+              alpha: float, scale: float) -> float:  # fmt: skip
+    """Step along `p`; return the squared norm of the residual of one row."""
+    total = 0.0
+    for k in range(x.size):
+        c = np.float64(p[k])
+        around = (np.float64(pm[k]) + np.float64(pp[k])) + (np.float64(pl[k]) + np.float64(pr[k]))
+        x[k] += alpha * c
+        # Off FLUID there is no equation, and n = 0.
+        v = r[k] - alpha * (np.float64(n[k]) * c - around) if n[k] > 0 else 0.0
+        r[k] = v
+        b[k] = scale * v
+        total += v * v
+    return total
+
+
+@jit(fastmath=REASSOC)
+def _advance3(x: Array, r: Array, b: Array, pm: Array, p: Array, pp: Array, pl: Array, pr: Array, pd: Array,
+              pu: Array, n: Array, alpha: float, scale: float) -> float:  # fmt: skip
+    """Step along `p`; return the squared norm of the residual of one row."""
+    total = 0.0
+    for k in range(x.size):
+        c = np.float64(p[k])
+        around = (np.float64(pm[k]) + np.float64(pp[k])) + (np.float64(pl[k]) + np.float64(pr[k]))
+        around += np.float64(pd[k]) + np.float64(pu[k])
+        x[k] += alpha * c
+        v = r[k] - alpha * (np.float64(n[k]) * c - around) if n[k] > 0 else 0.0
+        r[k] = v
+        b[k] = scale * v
+        total += v * v
+    return total
+
+
+@jit
+def _advance(x: Array, r: Array, b: Array, p: Array, n: Array, s: int, alpha: float, scale: float) -> float:
+    """``x += alpha p``, ``r -= alpha A p``, ``b = scale r``; return the squared norm of r."""
+    rows, m = p.shape
+    lo, hi = 1 + s, m - 1 - s
+    total = 0.0
+    for j in range(1, rows - 1):
+        if s == 0:
+            total += _advance2(x[j, lo:hi], r[j, lo:hi], b[j, lo:hi], p[j - 1, lo:hi], p[j, lo:hi],
+                               p[j + 1, lo:hi], p[j, lo - 1 : hi - 1], p[j, lo + 1 : hi + 1], n[j, lo:hi],
+                               alpha, scale)  # fmt: skip
+        else:
+            total += _advance3(x[j, lo:hi], r[j, lo:hi], b[j, lo:hi], p[j - 1, lo:hi], p[j, lo:hi],
+                               p[j + 1, lo:hi], p[j, lo - 1 : hi - 1], p[j, lo + 1 : hi + 1],
+                               p[j, lo - s : hi - s], p[j, lo + s : hi + s], n[j, lo:hi], alpha,
+                               scale)  # fmt: skip
+    return total
+
+
+@jit
+def _enter(grid: Array, n: Array, out: Array, s: int) -> float:
+    """Copy a 3-D `grid` into padded rows, zero off the equations; return the largest magnitude."""
+    n0, n1, n2 = grid.shape
+    top = 0.0
+    for i in range(n0):
+        for j in range(n1):
+            row, at = (j + 1, 1) if s == 0 else (i + 1, (j + 1) * s + 1)
+            for k in range(n2):
+                v = grid[i, j, k] if n[row, at + k] > 0 else 0.0
+                out[row, at + k] = v
+                top = max(top, abs(v))
+    return top
+
+
+@jit
+def _leave(rows: Array, grid: Array, s: int) -> None:
+    """Copy padded rows back into a 3-D `grid`."""
+    n0, n1, n2 = grid.shape
+    for i in range(n0):
+        for j in range(n1):
+            row, at = (j + 1, 1) if s == 0 else (i + 1, (j + 1) * s + 1)
+            for k in range(n2):
+                grid[i, j, k] = rows[row, at + k]
+
+
+def _boxed(grid: Array) -> Array:
+    """Return a grid as 3-D."""
+    return grid if grid.ndim == 3 else grid[None]
+
+
+class GridCG:
+    """Vectors of the outer iteration on the padded grid of a hierarchy; they are kept between solves."""
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self.hierarchy = hierarchy
+        grid = hierarchy.count.shape
+        self.x, self.r = np.zeros(grid), np.zeros(grid)
+        self.b, self.z, self.p = (np.zeros(grid, hierarchy.dtype) for _ in range(3))
+        self.scale = 1.0
+
+    def apply(self, r: Array, out: Array) -> None:
+        """Write ``B r`` on full grids."""
+        top = _enter(_boxed(r), self.hierarchy.count, self.r, self.hierarchy.line)
+        out[...] = 0
+        if top == 0.0:
+            return
+        np.multiply(self.r, 1.0 / top, out=self.b, casting="same_kind")
+        self.hierarchy.cycle(self.b, self.z)
+        _leave(self.z, _boxed(out), self.hierarchy.line)
+        out *= top
+
+    def _residual(self, b: Array, means: Any) -> float:
+        """Compute the residual of `x` from its definition, and hand it to the cycle; return its norm."""
+        h = self.hierarchy
+        _enter(_boxed(b), h.count, self.r, h.line)
+        # One step of length 1 along x is r = b - A x; what it adds to z is overwritten by the next cycle.
+        _advance(self.z, self.r, self.b, self.x, h.count, h.line, 1.0, 0.0)
+        return self._hand_over(means)
+
+    def _hand_over(self, means: Any) -> float:
+        """Scale the residual for the cycle; return its norm."""
+        if means is not None:
+            means(self.r)
+        top = max(float(self.r.max()), -float(self.r.min()))
+        self.scale = 1.0 / top if top > 0.0 else 1.0
+        np.multiply(self.r, self.scale, out=self.b, casting="same_kind")
+        return float(np.linalg.norm(self.r))
+
+    def solve(
+        self, b: Array, x0: Array | None, rtol: float, atol: float, maxiter: int, means: Any = None
+    ) -> tuple[Array, Array, int]:
+        """Solve ``A x = b`` from `x0` to ``||r|| <= max(rtol ||b||, atol)``.
+
+        `means`, where given, removes the means over closed components from a padded grid, in place.
+        Returns the grid x, the norms of all residuals, the last one from its definition, and the iterations.
+        """
+        h = self.hierarchy
+        self.x[...] = 0.0
+        self.p[...] = 0.0
+        _enter(_boxed(b), h.count, self.r, h.line)
+        norm = self._hand_over(means)
+        target = max(rtol * norm, atol)
+        if x0 is not None:
+            _enter(_boxed(x0), h.count, self.x, h.line)
+            norm = self._residual(b, means)
+        history = [norm]
+        done = fails = 0
+        best, product, last = norm, 1.0, 0.0
+        while norm > target and done < maxiter and fails < PATIENCE:
+            before, product = product, h.cycle(self.b, self.z)
+            if not product > 0.0:
+                raise np.linalg.LinAlgError(
+                    f"the preconditioner is not positive definite (r.z = {product / self.scale**2:.3g}); "
+                    "pass a recipe whose certificate() holds, or precision='float64'"
+                )
+            # Vectors are scaled: b by scale_k, and p with it.
+            beta = last / self.scale * product / before
+            energy = _direction(self.p, self.z, h.count, h.line, h.dtype.type(beta))
+            if not energy > 0.0:
+                break
+            alpha, last = product / energy / self.scale, self.scale
+            # The next residual is about a tenth of this one; its scale need not be exact.
+            self.scale = math.ldexp(1.0, -math.frexp(norm / math.sqrt(h.unknowns))[1])
+            norm = math.sqrt(_advance(self.x, self.r, self.b, self.p, h.count, h.line, alpha, self.scale))
+            done += 1
+            if norm <= target or done % REFRESH == 0 or done == maxiter:
+                norm = self._residual(b, means)
+                fails = 0 if norm < 0.5 * best else fails + 1
+                best = min(best, norm)
+            history.append(norm)
+        if means is not None:
+            means(self.x)
+        p = np.zeros(b.shape)
+        _leave(self.x, _boxed(p), h.line)
+        return p, np.array(history), done
