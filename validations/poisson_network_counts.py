@@ -68,7 +68,7 @@ keeps = Claim(
     "since the network is not linear.",
     source="section 4 of the paper keeps two; a linear symmetric f would need one",
     criterion=Better(by=1.25),
-    quick=grid(case=["smoke 64^2"], replicates=2),
+    quick=grid(case=["smoke 64^2"], replicates=4),
     full=grid(case=["smoke 64^2"], replicates=20),
 )
 
