@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from theorylab.poisson import PoissonOperator, problems
+from theorylab.poisson import ConvergenceWarning, PoissonOperator, problems, solve_pressure
 from theorylab.poisson._multigrid import LearnedMultigrid
 from theorylab.poisson._recipe_training import TrainedRecipe, convergence_rate, train_recipe
 from theorylab.poisson._recipes import certify, digest, get_recipe, load_learned
@@ -194,6 +194,55 @@ def test_update_reuses_memory_and_equals_a_fresh_one():
     assert B.shape == (35, 35)
     with pytest.raises(ValueError, match="expected a 2-D grid as before"):
         B.update(np.ones((3, 3, 3), int))
+
+
+def test_flags_of_the_caller_may_change():
+    """Moving solids are often painted into one array: the multigrid keeps its own."""
+    flags = random_flags((20, 22), SHARES[1], 1)
+    before = flags.copy()
+    x = np.random.default_rng(0).standard_normal(int((flags == 1).sum()))
+    B, fresh = LearnedMultigrid(flags), LearnedMultigrid(before)
+    flags[5:9, 5:9] = 0
+    assert np.array_equal(B @ x, fresh @ x)
+    B.update(flags)
+    moved = LearnedMultigrid(flags.copy())
+    y = x[: moved.shape[0]]
+    flags[:] = before
+    assert np.array_equal(B @ y, moved @ y)
+
+
+def test_a_multigrid_solves_on_its_own_flags_only():
+    """As many FLUID cells in other places would give another pressure, and no word about it."""
+    flags = np.full((6, 7), 2, np.uint8)
+    flags.flat[:20] = 1
+    B = LearnedMultigrid(np.pad(np.ones((4, 5), int), 1, constant_values=2))
+    with pytest.raises(ValueError, match="multigrid for other flags"):
+        solve_pressure(flags, np.ones(flags.shape), method=B)
+    B.update(flags)
+    assert np.array_equal(
+        solve_pressure(flags, np.ones(flags.shape), method=B),
+        solve_pressure(flags, np.ones(flags.shape), method="mg"),
+    )
+
+
+@pytest.mark.parametrize("method", ["learned-mg", "mg"])
+def test_unreachable_tolerance_ends_without_overflow(method):
+    flags = np.pad(np.ones((4, 5), int), 1, constant_values=2)
+    b = np.random.default_rng(0).standard_normal(flags.shape)
+    with pytest.warns(ConvergenceWarning, match="rounding errors set the limit"):
+        p, info = solve_pressure(flags, b, method=method, rtol=1e-300, return_info=True)
+    A = PoissonOperator(flags)
+    # Rounding of the 5 terms of A p, each at most 8 max|p|.
+    true = np.linalg.norm(b[flags == 1] - A @ p[flags == 1])
+    assert true <= 20**0.5 * 5 * 8 * np.finfo(float).eps * np.abs(p).max()
+    assert info.residuals[-1] == pytest.approx(true, abs=1e-14)
+
+
+def test_product_refuses_complex_and_passes_nan_on():
+    B = LearnedMultigrid(np.ones((3, 4), int))
+    with pytest.raises(TypeError, match="r is complex"):
+        B @ np.ones(12, complex)
+    assert np.isnan(B @ np.full(12, np.nan)).all()
 
 
 def test_layouts_and_precisions():

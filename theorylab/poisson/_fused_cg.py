@@ -24,6 +24,8 @@ Array = NDArray[Any]
 
 #: The residual is computed from its definition every so many iterations.
 REFRESH = 50
+#: A true residual so many times the recursive one means that rounding has parted them.
+DRIFT = 2.0
 #: So many refreshed residuals in a row may fail to halve before the solve counts as stuck.
 PATIENCE = 3
 
@@ -176,9 +178,10 @@ class GridCG:
     def apply(self, r: Array, out: Array) -> None:
         """Write ``B r`` on full grids."""
         top = _enter(_boxed(r), self.hierarchy.count, self.r, self.hierarchy.line)
-        out[...] = 0
         if top == 0.0:
+            np.multiply(r, 0.0, out=out)  # zero, or NaN, which `top` has not seen
             return
+        out[...] = 0
         np.multiply(self.r, 1.0 / top, out=self.b, casting="same_kind")
         self.hierarchy.cycle(self.b, self.z)
         _leave(self.z, _boxed(out), self.hierarchy.line)
@@ -239,7 +242,9 @@ class GridCG:
             norm = math.sqrt(_advance(self.x, self.r, self.b, self.p, h.count, h.line, alpha, self.scale))
             done += 1
             if norm <= target or done % REFRESH == 0 or done == maxiter:
-                norm = self._residual(b, means)
+                recursive, norm = norm, self._residual(b, means)
+                if norm > DRIFT * recursive:
+                    last = 0.0  # directions of a residual that is no longer true: the next one starts afresh
                 fails = 0 if norm < 0.5 * best else fails + 1
                 best = min(best, norm)
             history.append(norm)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from theorylab._lib.checks import check_choice, check_int
+from theorylab._lib.checks import check_choice, check_int, float_dtype
 
 from ._fused_cg import GridCG
 from ._grid import FLUID, Components, check_flags, fluid_index, label_cells
@@ -77,7 +77,7 @@ class LearnedMultigrid(LinearOperator):
     def __init__(
         self, flags: ArrayLike, *, recipe: Any = "default", precision: str = "float32", nu: int = 2
     ) -> None:
-        grid = check_flags(flags)
+        grid = np.array(check_flags(flags))
         check_choice(precision, "precision", ("float32", "float64"))
         self.nu = check_int(nu, "nu", low=1, high=2)
         self.recipe = get_recipe(recipe, grid.ndim)
@@ -113,11 +113,14 @@ class LearnedMultigrid(LinearOperator):
         grid = check_flags(flags)
         if grid.ndim != self._grid.ndim:
             raise ValueError(f"flags has shape {grid.shape}, expected a {self._grid.ndim}-D grid as before")
-        same = grid.shape == self._grid.shape
-        self._hierarchy.update(grid)
-        if not same:
+        if grid.shape == self._grid.shape:
+            np.copyto(self._grid, grid)
+            self._hierarchy.update(self._grid)
+        else:
+            self._grid = np.array(grid)
+            self._hierarchy.update(self._grid)
             self._outer = GridCG(self._hierarchy)
-        self._adopt(grid)
+        self._adopt(self._grid)
 
     @property
     def flags(self) -> Array:
@@ -138,7 +141,7 @@ class LearnedMultigrid(LinearOperator):
     def _matvec(self, x: Array) -> Array:
         if self._index is None:
             self._index = fluid_index(self._grid)
-        dtype = np.float32 if x.dtype == np.float32 else np.float64
+        dtype = float_dtype(x.dtype, "r")
         r, out = np.zeros(self._grid.size), np.empty(self._grid.shape)
         r[self._index] = np.ravel(x)
         self._apply_grid(r.reshape(self._grid.shape), out)

@@ -174,6 +174,10 @@ def check_method(method: Any, flags: Array) -> Any:
             f"method is a multigrid for {method.shape[0]} FLUID cells, expected {int((flags == 1).sum())} "
             "to match flags; call its update(flags) first"
         )
+    if not np.array_equal(method.flags, flags):
+        raise ValueError(
+            "method is a multigrid for other flags; call its update(flags) first"
+        )
     return method
 
 
