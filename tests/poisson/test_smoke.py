@@ -464,6 +464,7 @@ def test_the_callers_arrays_are_left_alone():
         (dict(source=(4, 4)), TypeError, "source must be a Ball"),
         (dict(source=Ball((1, 2, 3), 1)), ValueError, "source has 3 coordinates"),
         (dict(velocity=(1.0,)), ValueError, "velocity has 1 components, expected 2"),
+        (dict(velocity=1.0), TypeError, "velocity must be a sequence of 2 components"),
         (dict(velocity=(np.zeros((8, 9)), 0.0)), ValueError, r"velocity\[0\] has shape \(8, 9\), expected"),
         (dict(velocity=(np.nan, 0.0)), ValueError, r"velocity\[0\] contains nan"),
         (dict(solver=lambda flags, b, x0, rtol: b[1:]), ValueError, "p from solver has shape"),

@@ -220,6 +220,8 @@ def _initial_velocity(velocity: Any, shape: tuple[int, ...]) -> tuple[Field, ...
     faces = [tuple(n + (k == axis) for k, n in enumerate(shape)) for axis in range(len(shape))]
     if velocity is None:
         return tuple(np.zeros(size) for size in faces)
+    if not hasattr(velocity, "__len__"):
+        raise TypeError(f"velocity must be a sequence of {len(shape)} components, got {velocity!r}")
     parts = list(velocity)
     if len(parts) != len(shape):
         raise ValueError(f"velocity has {len(parts)} components, expected {len(shape)}")
