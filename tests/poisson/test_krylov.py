@@ -123,6 +123,25 @@ def test_the_residual_is_refreshed_every_fifty_iterations():
     assert info.n_matvec == info.iterations + info.iterations // 50 + 1
 
 
+@pytest.mark.parametrize("options", [{}, {"direction": np.sign}, {"direction": np.sign, "subspace": True}])
+@pytest.mark.parametrize("solver", [cg, dcdm])
+def test_operators_may_hand_out_the_same_memory(solver, options):
+    """Products into one buffer, and the identity that returns its argument."""
+    if solver is cg and options:
+        options = {"flexible": True}
+    A, b, buffer = spd(40, 30.0), np.random.default_rng(3).standard_normal(40), np.empty(40)
+
+    def product(x):
+        buffer[:] = A @ x
+        return buffer
+
+    shared = scipy_linalg.LinearOperator((40, 40), matvec=product, dtype=float)
+    expected = solver(A, b, return_info=True, **options)[1]
+    assert np.array_equal(solver(shared, b, return_info=True, **options)[1].residuals, expected.residuals)
+    same = scipy_linalg.LinearOperator((40, 40), matvec=lambda x: x, dtype=float)
+    assert_close(solver(same, b, **options)[0], b, rtol=1e-5)
+
+
 @pytest.mark.parametrize("solver", [cg, pcg, dcdm])
 class TestEndings:
     def test_maxiter(self, solver):

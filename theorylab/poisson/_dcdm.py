@@ -148,7 +148,7 @@ class _Iteration:
     def safe(self, r: Array) -> tuple[Array, Array]:
         """Return g = M r (or r) and A g."""
         g = self.preconditioned(r)
-        return g, self.system.product(g).copy()
+        return g, self.system.product(g)
 
     def plain(self, r: Array, norm: float) -> Candidate | None:
         """Return the published step: whatever the direction is."""

@@ -272,9 +272,7 @@ class PoissonOperator(LinearOperator):
         elif not isinstance(out, np.ndarray):
             raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
         elif out.dtype.kind != "f":
-            raise TypeError(
-                f"out has dtype {out.dtype}, expected float32 or float64"
-            )
+            raise TypeError(f"out has dtype {out.dtype}, expected float32 or float64")
         elif not out.flags.writeable:
             raise ValueError("out is read-only, expected an array to write to; pass out=None for a new one")
         check_shape(out, self.flags.shape, "out", "to match flags")

@@ -175,9 +175,7 @@ def check_method(method: Any, flags: Array) -> Any:
             "to match flags; call its update(flags) first"
         )
     if not np.array_equal(method.flags, flags):
-        raise ValueError(
-            "method is a multigrid for other flags; call its update(flags) first"
-        )
+        raise ValueError("method is a multigrid for other flags; call its update(flags) first")
     return method
 
 

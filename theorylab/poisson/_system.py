@@ -15,6 +15,7 @@ from theorylab._lib.backend import is_cupy, is_torch
 from theorylab._lib.checks import as_float_array, check_finite, check_int, check_real, float_dtype
 
 from ._info import SolveInfo, warn_unconverged
+from ._operator import PoissonOperator
 from ._vectors import dot, norm2
 
 __all__ = [
@@ -128,6 +129,8 @@ class System:
         project: Callable[[Array], Array] | None = None,
     ) -> None:
         self.A = as_operator(A, "A")
+        # A function of the user's may hand out the same memory each time, or its argument.
+        self._fresh = isinstance(A, (np.ndarray, PoissonOperator)) or issparse(A)
         self.n = check_square(self.A)
         right = check_vector(b, "b", self.n)
         self.dtype = right.dtype
@@ -150,9 +153,9 @@ class System:
         self.target = max(rtol * norm2(self.b), atol / self.scale)
 
     def product(self, v: Array) -> Array:
-        """Return ``A v`` in float64."""
+        """Return ``A v`` in float64, in memory that nobody else writes to."""
         self.n_matvec += 1
-        return np.ascontiguousarray(self.A.matvec(v), dtype=np.float64)
+        return np.array(self.A.matvec(v), dtype=np.float64, copy=None if self._fresh else True)
 
     def precondition(self, r: Array) -> Array:
         """Return ``M r`` in float64; a copy of r without a preconditioner."""
