@@ -420,8 +420,14 @@ def test_training_improves():
 
 
 def test_training_refuses():
-    with pytest.raises(ValueError, match="problems is empty"):
-        train_recipe([])
+    for function in (train_recipe, lambda given: convergence_rate("learned", given)):
+        with pytest.raises(ValueError, match="problems is empty"):
+            function([])
+        for given in (problems.make("smoke", (16, 16), 0), 3):
+            with pytest.raises(ValueError, match="problems must be a list of pairs"):
+                function(given)
+    with pytest.raises(ValueError, match="iterations must lie in"):
+        convergence_rate("learned", [problems.make("smoke", (16, 16), 0)], iterations=0)
     with pytest.raises(ValueError, match="mix 2-D and 3-D"):
         train_recipe([problems.make("smoke", (16, 16), 0), problems.make("smoke", (8, 8, 8), 0)])
     with pytest.raises(ValueError, match="start has the certificate"):

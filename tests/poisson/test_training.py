@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from scipy.sparse.linalg import aslinearoperator
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from theorylab.poisson import DirectionNetwork, PoissonOperator, problems, train
 from theorylab.poisson._samples import ritz_basis
@@ -36,6 +36,22 @@ def test_loss_by_hand():
     assert alpha == pytest.approx(1.4 / 3, rel=4 * U)
     # s.g = -2/15, f.g = 3: -2 alpha A s = -2 (1.4/3) (2/15, -4/15), and so on.
     np.testing.assert_allclose(gradient, [-0.15407407407407, 0.15407407407407], rtol=1e-13)
+
+
+def test_loss_of_an_operator_with_one_buffer():
+    A, buffer = spd(20), np.empty(20)
+    f, r = np.random.default_rng(5).standard_normal((2, 20))
+
+    def product(x):
+        buffer[:] = A @ x
+        return buffer
+
+    expected = train.scale_invariant_loss(A, f, r)
+    loss, alpha, gradient = train.scale_invariant_loss(
+        LinearOperator((20, 20), matvec=product, dtype=float), f, r
+    )
+    assert (loss, alpha) == expected[:2]
+    assert np.array_equal(gradient, expected[2])
 
 
 @pytest.mark.parametrize("n", [1, 2, 30, 300])
@@ -289,6 +305,9 @@ def test_held_out_samples_are_no_training_samples(trained):
         ({"architecture": "unet"}, ValueError, "architecture must be one of"),
         ({"boundary": "periodic"}, ValueError, "boundary must be one of"),
         ({"boundary": []}, ValueError, "no training domain"),
+        ({"flags": []}, ValueError, "no training domain"),
+        ({"shape": 16}, TypeError, "shape must be a tuple"),
+        ({"callback": 3}, TypeError, "callback must be callable"),
         ({"shape": (16,)}, ValueError, "2 or 3 sides"),
         ({"shape": (2, 16)}, ValueError, "each side of shape must lie in"),
         ({"flags": np.ones((8, 8), int)}, ValueError, "touches no AIR"),

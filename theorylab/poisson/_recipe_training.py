@@ -78,6 +78,25 @@ class _Case:
         return float(np.log10(history[0] / history[-1]) / done)
 
 
+def _cases(problems: Any) -> list[_Case]:
+    """Return the training problems, checked; all of one dimension."""
+    try:
+        pairs = [tuple(pair) for pair in problems]
+    except TypeError:
+        pairs = [()]
+    if not pairs:
+        raise ValueError("problems is empty, expected at least one pair (flags, b)")
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("problems must be a list of pairs (flags, b), such as those of problems.make")
+    cases = [_Case(flags, b) for flags, b in pairs]
+    dimensions = sorted({case.flags.ndim for case in cases})
+    if len(dimensions) > 1:
+        raise ValueError(
+            f"problems mix {dimensions[0]}-D and {dimensions[1]}-D grids; train one recipe for each"
+        )
+    return cases
+
+
 def convergence_rate(recipe: Any, problems: Iterable[Any], *, iterations: int = 7) -> float:
     """Return the mean decades by which an iteration reduces the residual.
 
@@ -89,7 +108,8 @@ def convergence_rate(recipe: Any, problems: Iterable[Any], *, iterations: int = 
     iterations : int
         Of preconditioned conjugate gradients, from zero.
     """
-    cases = [_Case(flags, b) for flags, b in problems]
+    check_int(iterations, "iterations", low=1)
+    cases = _cases(problems)
     numbers = get_recipe(recipe, cases[0].flags.ndim)
     return float(np.mean([case.rate(numbers, iterations) for case in cases]))
 
@@ -154,15 +174,8 @@ def train_recipe(
     check_int(iterations, "iterations", low=1)
     check_real(power, "power")
     check_real(seconds, "seconds", low=0.0, open_low=True, finite=False)
-    cases = [_Case(flags, b) for flags, b in problems]
-    if not cases:
-        raise ValueError("problems is empty, expected at least one pair (flags, b)")
-    dimensions = sorted({case.flags.ndim for case in cases})
-    if len(dimensions) > 1:
-        raise ValueError(
-            f"problems mix {dimensions[0]}-D and {dimensions[1]}-D grids; train one recipe for each"
-        )
-    first = np.array(get_recipe(start, dimensions[0]))
+    cases = _cases(problems)
+    first = np.array(get_recipe(start, cases[0].flags.ndim))
     certificate = certify(tuple(first.tolist()))
     if not certificate.holds or certificate.value > MARGIN:
         raise ValueError(

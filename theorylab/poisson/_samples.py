@@ -95,7 +95,7 @@ def scale_invariant_loss(A: Any, f: ArrayLike, r: ArrayLike) -> tuple[float, flo
     """
     product, (n, _) = matvec(A)
     f, r = _vector(f, "f", n), _vector(r, "r", n)
-    g = np.asarray(product(f), dtype=np.float64)
+    g = np.array(product(f), dtype=np.float64)  # a copy: an operator may hand out one buffer each time
     energy = float(f @ g)
     if not energy > 0:
         raise np.linalg.LinAlgError(

@@ -30,6 +30,7 @@ from ._network import DirectionNetwork
 from ._operator import PoissonOperator
 from ._recipe_training import TrainedRecipe, convergence_rate, train_recipe
 from ._samples import lanczos, scale_invariant_loss
+from ._system import check_callable
 from ._weights import read_arrays
 
 __all__ = [
@@ -47,6 +48,8 @@ Flags = NDArray[np.uint8]
 def training_box(boundary: str, shape: tuple[int, ...]) -> Flags:
     """Return an empty box: AIR all around ("dirichlet"), or SOLID with AIR at the end of the second axis."""
     check_choice(boundary, "boundary", ("dirichlet", "neumann"))
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"shape must be a tuple of 2 or 3 sides, got {shape!r}")
     sides = tuple(check_int(n, "each side of shape", low=4) for n in shape)
     if len(sides) not in (2, 3):
         raise ValueError(f"shape must have 2 or 3 sides, got {shape!r}")
@@ -64,7 +67,7 @@ def _domains(flags: Any, boundary: str | Sequence[str], shape: tuple[int, ...]) 
         names = [boundary] if isinstance(boundary, str) else list(boundary)
         grids = [training_box(name, shape) for name in names]
     else:
-        several = isinstance(flags, (list, tuple)) and np.ndim(flags[0]) >= 2
+        several = isinstance(flags, (list, tuple)) and (not flags or np.ndim(flags[0]) >= 2)
         grids = [check_flags(f) for f in (flags if several else [flags])]
     if not grids:
         raise ValueError("got no training domain, expected at least one; pass flags or boundary")
@@ -188,6 +191,7 @@ def train_direction(
         seed=check_int(seed, "seed", low=0),
     )
     _architecture(architecture)
+    check_callable(callback, "callback")
     domains = _domains(flags, boundary, shape)
     matrices = [PoissonOperator(f).to_csr() for f in domains]
     kinds = sorted({outer_boundary(f) for f in domains})
