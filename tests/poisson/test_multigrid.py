@@ -420,12 +420,12 @@ def test_training_improves():
 
 
 def test_training_refuses():
-    for function in (train_recipe, lambda given: convergence_rate("learned", given)):
+    for function in (train_recipe, lambda pairs: convergence_rate("learned", pairs)):
         with pytest.raises(ValueError, match="problems is empty"):
             function([])
-        for given in (problems.make("smoke", (16, 16), 0), 3):
+        for pairs in (problems.make("smoke", (16, 16), 0), 3):
             with pytest.raises(ValueError, match="problems must be a list of pairs"):
-                function(given)
+                function(pairs)
     with pytest.raises(ValueError, match="iterations must lie in"):
         convergence_rate("learned", [problems.make("smoke", (16, 16), 0)], iterations=0)
     with pytest.raises(ValueError, match="mix 2-D and 3-D"):
