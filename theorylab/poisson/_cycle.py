@@ -47,35 +47,31 @@ def _first(x: Array, inv: Array, b: Array, n: Array, w: Any, one: Any, zero: Any
 
 
 @jit(fastmath=REASSOC)
-def _sweep2(y: Array, z: Array, xm: Array, x: Array, xp: Array, xl: Array, xr: Array, b: Array, inv: Array,
+def _sweep2(y: Array, xm: Array, x: Array, xp: Array, xl: Array, xr: Array, b: Array, inv: Array,
             w: Any, v: Any) -> None:  # fmt: skip
-    """Write one sweep of damped Jacobi into `y` and `z`; v = 1 - w."""
+    """Write one sweep of damped Jacobi into `y`, which is none of the others; v = 1 - w."""
     for k in range(y.size):
-        t = v * x[k] + w * inv[k] * (b[k] + ((xm[k] + xp[k]) + (xl[k] + xr[k])))
-        y[k] = t
-        z[k] = t
+        y[k] = v * x[k] + w * inv[k] * (b[k] + ((xm[k] + xp[k]) + (xl[k] + xr[k])))
 
 
 @jit(fastmath=REASSOC)
-def _sweep3(y: Array, z: Array, xm: Array, x: Array, xp: Array, xl: Array, xr: Array, xd: Array, xu: Array,
+def _sweep3(y: Array, xm: Array, x: Array, xp: Array, xl: Array, xr: Array, xd: Array, xu: Array,
             b: Array, inv: Array, w: Any, v: Any) -> None:  # fmt: skip
-    """Write one sweep of damped Jacobi into `y` and `z`; v = 1 - w."""
+    """Write one sweep of damped Jacobi into `y`, which is none of the others; v = 1 - w."""
     for k in range(y.size):
-        t = v * x[k] + w * inv[k] * (b[k] + ((xm[k] + xp[k]) + (xl[k] + xr[k]) + (xd[k] + xu[k])))
-        y[k] = t
-        z[k] = t
+        y[k] = v * x[k] + w * inv[k] * (b[k] + ((xm[k] + xp[k]) + (xl[k] + xr[k]) + (xd[k] + xu[k])))
 
 
 @jit
-def _sweep(y: Array, z: Array, x: Array, b: Array, inv: Array, j: int, s: int, w: Any, v: Any) -> None:
-    """One sweep on row j from the ring of rows `x` into the rows `y` and `z`."""
+def _sweep(y: Array, x: Array, b: Array, inv: Array, j: int, s: int, w: Any, v: Any) -> None:
+    """One sweep on row j from the ring of rows `x` into the row `y`."""
     lo, hi = 1 + s, b.size - 1 - s
     k, u, d = j & 3, (j - 1) & 3, (j + 1) & 3
     if s == 0:
-        _sweep2(y[lo:hi], z[lo:hi], x[u, lo:hi], x[k, lo:hi], x[d, lo:hi], x[k, lo - 1 : hi - 1],
+        _sweep2(y[lo:hi], x[u, lo:hi], x[k, lo:hi], x[d, lo:hi], x[k, lo - 1 : hi - 1],
                 x[k, lo + 1 : hi + 1], b[lo:hi], inv[lo:hi], w, v)  # fmt: skip
     else:
-        _sweep3(y[lo:hi], z[lo:hi], x[u, lo:hi], x[k, lo:hi], x[d, lo:hi], x[k, lo - 1 : hi - 1],
+        _sweep3(y[lo:hi], x[u, lo:hi], x[k, lo:hi], x[d, lo:hi], x[k, lo - 1 : hi - 1],
                 x[k, lo + 1 : hi + 1], x[k, lo - s : hi - s], x[k, lo + s : hi + s], b[lo:hi], inv[lo:hi],
                 w, v)  # fmt: skip
 
@@ -158,7 +154,7 @@ def _down(b: Array, x: Array, n: Array, t: Array, s: int, scratch: Array, coarse
     """
     rows, m = b.shape
     lo, hi = 1 + s, m - 1 - s
-    inv, one, two, flux, own, give = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]
+    inv, one, flux, own, give = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     coarse[:] = q[ZERO]
     for i in range(rows + 2):
         k = i & 3
@@ -168,24 +164,21 @@ def _down(b: Array, x: Array, n: Array, t: Array, s: int, scratch: Array, coarse
         elif i < rows:
             _first(one[k, lo:hi], inv[k, lo:hi], b[i, lo:hi], n[i, lo:hi], q[W1], q[ONE], q[ZERO])
         j = i - 1
-        k = j & 3
-        if j == 0 or j == rows - 1:
-            two[k, :] = q[ZERO]
-        elif 0 < j < rows:
-            _sweep(two[k], x[j], one, b[j], inv[k], j, s, q[W2], q[ONE] - q[W2])
+        if 0 < j < rows - 1:
+            _sweep(x[j], one, b[j], inv[j & 3], j, s, q[W2], q[ONE] - q[W2])
         j = i - 2
         k, u, d = j & 3, (j - 1) & 3, (j + 1) & 3
         if j == 0 or j == rows - 1:
             flux[k, :] = q[ZERO]
         elif 0 < j < rows:
             if s == 0:
-                _residual2(flux[k, lo:hi], own[k, lo:hi], two[u, lo:hi], two[k, lo:hi], two[d, lo:hi],
-                           two[k, lo - 1 : hi - 1], two[k, lo + 1 : hi + 1], b[j, lo:hi], n[j, lo:hi],
+                _residual2(flux[k, lo:hi], own[k, lo:hi], x[j - 1, lo:hi], x[j, lo:hi], x[j + 1, lo:hi],
+                           x[j, lo - 1 : hi - 1], x[j, lo + 1 : hi + 1], b[j, lo:hi], n[j, lo:hi],
                            t[j, lo:hi], inv[k, lo:hi], q)  # fmt: skip
             else:
-                _residual3(flux[k, lo:hi], own[k, lo:hi], two[u, lo:hi], two[k, lo:hi], two[d, lo:hi],
-                           two[k, lo - 1 : hi - 1], two[k, lo + 1 : hi + 1], two[k, lo - s : hi - s],
-                           two[k, lo + s : hi + s], b[j, lo:hi], n[j, lo:hi], t[j, lo:hi],
+                _residual3(flux[k, lo:hi], own[k, lo:hi], x[j - 1, lo:hi], x[j, lo:hi], x[j + 1, lo:hi],
+                           x[j, lo - 1 : hi - 1], x[j, lo + 1 : hi + 1], x[j, lo - s : hi - s],
+                           x[j, lo + s : hi + s], b[j, lo:hi], n[j, lo:hi], t[j, lo:hi],
                            inv[k, lo:hi], q)  # fmt: skip
         j = i - 3
         if j < 1:
@@ -314,10 +307,10 @@ def _up(b: Array, x: Array, n: Array, t: Array, s: int, scratch: Array, coarse: 
         if j == 0 or j == rows - 1:
             two[j & 3, :] = q[ZERO]
         elif 0 < j < rows:
-            _sweep(two[j & 3], two[j & 3], one, b[j], inv[j & 3], j, s, q[W2], q[ONE] - q[W2])
+            _sweep(two[j & 3], one, b[j], inv[j & 3], j, s, q[W2], q[ONE] - q[W2])
         j = i - 3
         if j > 0:
-            _sweep(x[j], x[j], two, b[j], inv[j & 3], j, s, q[W1], q[ONE] - q[W1])
+            _sweep(x[j], two, b[j], inv[j & 3], j, s, q[W1], q[ONE] - q[W1])
             total += _dot(b[j, lo:hi], x[j, lo:hi])
     return total
 

@@ -80,7 +80,7 @@ class Hierarchy:
         self.flags, self.count, self.kind = (np.zeros(grid, np.uint8) for _ in range(3))
         self.kind[:] = 64
         self.who = np.empty(head[c.CELLS], np.int32)
-        self.scratch = np.zeros((6, 4, head[c.ROW]), self.dtype)
+        self.scratch = np.zeros((5, 4, head[c.ROW]), self.dtype)
         below = int(self.plan[1:, c.CELLS].sum())
         slack = below // 16 + 64
         self.A = np.zeros((c.FIELDS, below + slack), self.dtype)

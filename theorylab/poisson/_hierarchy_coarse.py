@@ -138,6 +138,19 @@ def _join(A: Array, at: int, base: int, m: int, s: int, root: Array) -> None:
 
 
 @jit
+def _whole(f: Array, g: Array, h: Array, z: int, m: int, s: int) -> bool:
+    """Tell whether all couplings inside the block at `z` are open, as they mostly are."""
+    if not (g[z] > 0 and g[z + m] > 0 and f[z] > 0 and f[z + 1] > 0):
+        return False
+    if s == 0:
+        return True
+    u = z + s
+    if not (g[u] > 0 and g[u + m] > 0 and f[u] > 0 and f[u + 1] > 0):
+        return False
+    return bool(h[z] > 0 and h[z + 1] > 0 and h[z + m] > 0 and h[z + m + 1] > 0)
+
+
+@jit
 def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj: Array, agg: Array,
               parent: Array, mark: Array, next_home: Array, cell: Array,
               target: Array) -> tuple[int, int]:  # fmt: skip
@@ -148,6 +161,7 @@ def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj:
     """
     at, size, cells, m, s = level[START], level[SIZE], level[CELLS], level[ROW], level[LINE]
     mc, sc, extra = coarse[ROW], coarse[LINE], coarse[CELLS]
+    f, g, h = A[FACE0], A[FACE1], A[FACE2]
     agg[:size] = -1
     mark[: coarse[CELLS]] = 0
     for e in range(cells, size):
@@ -166,13 +180,12 @@ def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj:
                 base = (2 * row - 1) * m + 2 * x - 1 + (0 if s == 0 else (2 * line - 1) * s)
                 block = row * mc + x + (0 if s == 0 else line * sc)
                 z = at + base
-                if s == 0 and mark[block] == 0:
-                    whole = (
-                        A[FACE1, z] > 0 and A[FACE1, z + m] > 0 and A[FACE0, z] > 0 and A[FACE0, z + 1] > 0
-                    )
-                    if whole:
-                        agg[base] = agg[base + 1] = agg[base + m] = agg[base + m + 1] = block
-                        continue
+                if mark[block] == 0 and _whole(f, g, h, z, m, s):
+                    agg[base] = agg[base + 1] = agg[base + m] = agg[base + m + 1] = block
+                    if s > 0:
+                        k = base + s
+                        agg[k] = agg[k + 1] = agg[k + m] = agg[k + m + 1] = block
+                    continue
                 _join(A, at, base, m, s, root)
                 seen = False
                 for c in range(corners):

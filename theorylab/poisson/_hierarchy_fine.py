@@ -220,17 +220,25 @@ def _faces3(f: Array, g: Array, h: Array, c: Array, t00: Array, t01: Array, t10:
     """Write the couplings of one line of blocks in 3-D; t_ab is layer a and line b of the block's cells."""
     real = f.dtype.type
     for k in range(f.size):
-        ahead = up = right = touch = 0
-        for x in range(2):
-            i = 2 * k + x
-            ahead += (t10[i] < 32 and t20[i] < 32) + (t11[i] < 32 and t21[i] < 32)
-            up += (t01[i] < 32 and t02[i] < 32) + (t11[i] < 32 and t12[i] < 32)
-            touch += (t00[i] & 7 if t00[i] < 32 else 0) + (t01[i] & 7 if t01[i] < 32 else 0)
-            touch += (t10[i] & 7 if t10[i] < 32 else 0) + (t11[i] & 7 if t11[i] < 32 else 0)
-        i = 2 * k + 1
-        right += (t00[i] < 32 and t00[i + 1] < 32) + (t01[i] < 32 and t01[i + 1] < 32)
-        right += (t10[i] < 32 and t10[i + 1] < 32) + (t11[i] < 32 and t11[i + 1] < 32)
-        f[k], g[k], h[k], c[k] = half * real(ahead), half * real(right), half * real(up), air * real(touch)
+        i, j = 2 * k, 2 * k + 1
+        a, b = np.uint8(t00[i] < 32), np.uint8(t00[j] < 32)
+        c0, d = np.uint8(t01[i] < 32), np.uint8(t01[j] < 32)
+        e, g0 = np.uint8(t10[i] < 32), np.uint8(t10[j] < 32)
+        h0, o = np.uint8(t11[i] < 32), np.uint8(t11[j] < 32)
+        ahead = (e & np.uint8(t20[i] < 32)) + (g0 & np.uint8(t20[j] < 32))
+        ahead += (h0 & np.uint8(t21[i] < 32)) + (o & np.uint8(t21[j] < 32))
+        up = (c0 & np.uint8(t02[i] < 32)) + (d & np.uint8(t02[j] < 32))
+        up += (h0 & np.uint8(t12[i] < 32)) + (o & np.uint8(t12[j] < 32))
+        right = (b & np.uint8(t00[i + 2] < 32)) + (d & np.uint8(t01[i + 2] < 32))
+        right += (g0 & np.uint8(t10[i + 2] < 32)) + (o & np.uint8(t11[i + 2] < 32))
+        touch = a * (t00[i] & 7) + b * (t00[j] & 7) + c0 * (t01[i] & 7) + d * (t01[j] & 7)
+        touch += e * (t10[i] & 7) + g0 * (t10[j] & 7) + h0 * (t11[i] & 7) + o * (t11[j] & 7)
+        f[k], g[k], h[k] = (
+            half * real(np.uint8(ahead)),
+            half * real(np.uint8(right)),
+            half * real(np.uint8(up)),
+        )
+        c[k] = air * real(np.uint8(touch))
 
 
 @jit
