@@ -35,15 +35,15 @@ class Architecture(NamedTuple):
 
     def n_parameters(self, ndim: int) -> int:
         """Return the number of weights and biases."""
-        full = 3**ndim
+        full: int = 3**ndim
         inner = (self.n_kernels - 2) * (full * CHANNELS**2 + CHANNELS)
         return full * CHANNELS + CHANNELS + inner + CHANNELS + 1
 
     def flops_per_cell(self, ndim: int) -> float:
         """Return multiplications and additions for one cell of the grid."""
-        inner = 3**ndim * CHANNELS**2
-        full = 3**ndim * CHANNELS + 2 * (self.pre + self.up) * inner + CHANNELS
-        return 2 * (full + 2 * self.low * inner / 2**ndim)
+        inner: int = 3**ndim * CHANNELS**2
+        full: int = 3**ndim * CHANNELS + 2 * (self.pre + self.up) * inner + CHANNELS
+        return float(2 * (full + 2 * self.low * inner / 2**ndim))
 
 
 ARCHITECTURES = {"dcdm_k64": Architecture(2, 3, 2), "dcdm_k128": Architecture(3, 5, 3)}

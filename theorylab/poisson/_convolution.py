@@ -91,28 +91,31 @@ def row_offsets(g: Geometry, ndim: int, channels: int) -> NDArray[np.int64]:
 
 
 @intrinsic
-def _tile(typingctx, x, base, second, offsets, w, bias, out, to, out_second, channel, n, n_second, relu, add):  # type: ignore[no-untyped-def]
+def _tile(
+    typingctx: Any, x: Any, base: Any, second: Any, offsets: Any, w: Any, bias: Any,
+    out: Any, to: Any, out_second: Any, channel: Any, n: Any, n_second: Any, relu: Any, add: Any,
+) -> Any:  # fmt: skip
     """Compute one tile: ``out = [relu](bias + sum w x) [+ out]`` for `n` columns of two rows of one group."""
     sig = types.void(
         x, base, second, offsets, w, bias, out, to, out_second, channel, n, n_second, relu, add
     )  # fmt: skip
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         f32, i32, i64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
         vector = ir.VectorType(f32, LANES)
 
-        def data(k):  # type: ignore[no-untyped-def]
+        def data(k: int) -> Any:
             return context.make_array(signature.args[k])(context, builder, args[k])
 
-        def at(pointer, *steps):  # type: ignore[no-untyped-def]
+        def at(pointer: Any, *steps: Any) -> Any:
             for step in steps:
                 pointer = builder.gep(pointer, [ir.Constant(i64, step) if isinstance(step, int) else step])
             return pointer
 
-        def wide(pointer):  # type: ignore[no-untyped-def]
+        def wide(pointer: Any) -> Any:
             return builder.bitcast(pointer, vector.as_pointer())
 
-        def splat(value):  # type: ignore[no-untyped-def]
+        def splat(value: Any) -> Any:
             kind = ir.VectorType(value.type, LANES)
             nothing = ir.Constant(kind, ir.Undefined)
             one = builder.insert_element(nothing, value, ir.Constant(i32, 0))
@@ -165,7 +168,18 @@ def _tile(typingctx, x, base, second, offsets, w, bias, out, to, out_second, cha
 
 
 @jit
-def _pair_of_rows(task, x, gx, offsets, w, bias, out, g, relu, add):  # type: ignore[no-untyped-def]
+def _pair_of_rows(
+    task: int,
+    x: Stack,
+    gx: Geometry,
+    offsets: NDArray[np.int64],
+    w: Stack,
+    bias: Stack,
+    out: Stack,
+    g: Geometry,
+    relu: bool,
+    add: bool,
+) -> None:
     """Convolve two neighbouring rows of all output channels."""
     pairs = (g.rows + 1) // 2
     p, i = task // pairs, 2 * (task % pairs)
@@ -183,14 +197,34 @@ def _pair_of_rows(task, x, gx, offsets, w, bias, out, g, relu, add):  # type: ig
 
 
 @jit
-def _convolve_serial(x, gx, offsets, w, bias, out, g, relu, add):  # type: ignore[no-untyped-def]
+def _convolve_serial(
+    x: Stack,
+    gx: Geometry,
+    offsets: NDArray[np.int64],
+    w: Stack,
+    bias: Stack,
+    out: Stack,
+    g: Geometry,
+    relu: bool,
+    add: bool,
+) -> None:
     """Convolve all rows, one after the other."""
     for task in range(g.planes * ((g.rows + 1) // 2)):
         _pair_of_rows(task, x, gx, offsets, w, bias, out, g, relu, add)
 
 
 @jit(parallel=True)
-def _convolve_parallel(x, gx, offsets, w, bias, out, g, relu, add):  # type: ignore[no-untyped-def]
+def _convolve_parallel(
+    x: Stack,
+    gx: Geometry,
+    offsets: NDArray[np.int64],
+    w: Stack,
+    bias: Stack,
+    out: Stack,
+    g: Geometry,
+    relu: bool,
+    add: bool,
+) -> None:
     """Convolve all rows; each is written by one thread, in the same way."""
     for task in prange(g.planes * ((g.rows + 1) // 2)):
         _pair_of_rows(task, x, gx, offsets, w, bias, out, g, relu, add)
@@ -212,7 +246,7 @@ def convolve(
 
 
 @jit
-def pool(x, g, q, gq, factor):  # type: ignore[no-untyped-def]
+def pool(x: Stack, g: Geometry, q: Stack, gq: Geometry, factor: int) -> None:
     """Average blocks of 2 cells per axis; `factor` is 2 for the planes of 3-D grids, 1 in 2-D."""
     share = np.float32(1.0 / (4 * factor))
     for p in range(gq.planes):
@@ -229,7 +263,7 @@ def pool(x, g, q, gq, factor):  # type: ignore[no-untyped-def]
 
 
 @jit
-def add_upsampled(q, gq, x, g, factor):  # type: ignore[no-untyped-def]
+def add_upsampled(q: Stack, gq: Geometry, x: Stack, g: Geometry, factor: int) -> None:
     """Add to each cell of `x` the value of its block in `q`."""
     for p in range(g.planes):
         for i in range(g.rows):
@@ -243,7 +277,7 @@ def add_upsampled(q, gq, x, g, factor):  # type: ignore[no-untyped-def]
 
 
 @jit
-def combine(x, g, weights, bias, out):  # type: ignore[no-untyped-def]
+def combine(x: Stack, g: Geometry, weights: Stack, bias: np.float32, out: NDArray[Any]) -> None:
     """Write the weighted sum of all channels, the 1x1 convolution to one channel, cropped to `out`."""
     planes, rows, width = out.shape
     for p in range(planes):
@@ -260,7 +294,7 @@ def combine(x, g, weights, bias, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def fill(r, x, g):  # type: ignore[no-untyped-def]
+def fill(r: NDArray[Any], x: Stack, g: Geometry) -> None:
     """Copy a grid (planes, rows, width) into the interior of a one-channel stack."""
     planes, rows, width = r.shape
     for p in range(planes):

@@ -82,7 +82,7 @@ def right_hand_sides(fluid: NDArray[np.bool_], count: int, rng: np.random.Genera
         spectrum *= decay
     b = irfftn(spectrum, s=fluid.shape, axes=axes) * fluid
     b /= np.sqrt((b**2).sum(axis=axes, keepdims=True))
-    return b.astype(np.float32)
+    return np.asarray(b, np.float32)
 
 
 def _grids(vectors: NDArray[np.float32], fluid: NDArray[np.bool_]) -> Tensor:
@@ -241,7 +241,7 @@ def train(
         value = float(loss.detach())
         if math.isfinite(value):  # a direction of zero energy has no loss; such a step is left out
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             running = value if math.isnan(running) else 0.98 * running + 0.02 * value

@@ -117,7 +117,8 @@ def batch_solve(
     r = b.double()
     r = r / dot(r, r).sqrt()
     norms = [torch.ones(len(r), dtype=torch.float64)]
-    met, kept = [r.float()], []
+    met = [r.float()]
+    kept: list[tuple[Tensor, Tensor, Tensor]] = []
     for _ in range(iterations):
         norm = dot(r, r).sqrt()
         d = (network((scale * r / norm).float()) * A.mask).double()

@@ -189,7 +189,8 @@ class DirectionNetwork:
             trained = " or ".join(_WORDS.get(b, b) for b in weights.boundaries)
             warnings.warn(
                 f"this domain has {_WORDS[kind]}, but the network was trained on {trained} "
-                "and cannot see flags; expect many iterations, or train one by theorylab.poisson.train.train_direction",
+                "and cannot see flags; expect many iterations, or train one for it by "
+                "theorylab.poisson.train.train_direction",
                 UserWarning,
                 stacklevel=2,
             )
