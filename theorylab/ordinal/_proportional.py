@@ -282,7 +282,8 @@ class ProportionalOddsClassifier(OrdinalClassifier):
         check_choice(self.information, "information", ("observed", "expected"))
         X, codes, w, present = self._validated(X, y, sample_weight)
         design = Design(X, codes, w)
-        newton = _Newton(design, alpha * design.inverse**2)
+        ridge = alpha * design.inverse**2 if alpha > 0.0 else np.zeros(X.shape[1])  # no 0 times infinity
+        newton = _Newton(design, ridge)
         steps, self.kkt_, trouble = newton.run(tol, max_iter)
         self.n_iter_, self.converged_ = max(steps, 1), not trouble
         self.objective_, self.dual_gap_ = newton.objective, newton.gap()
