@@ -59,6 +59,16 @@ def test_golden_separable():
     assert model.objective_ == pytest.approx(0.627244954463778, abs=1e-13)
 
 
+@pytest.mark.parametrize("alpha", [1e-3, 1e-5, 1e-7, 1e-9])
+def test_separable_at_small_penalties(alpha):
+    """Saturated rows make the Hessian singular along directions in which the penalty still falls."""
+    X, y = separable()
+    for crossing in ("own", "train"):
+        model = PrestoClassifier(alpha, crossing=crossing).fit(X, y)
+        assert max(model.kkt_, model.dual_gap_) <= 1e-9
+        assert np.isfinite(model.coef_).all()
+
+
 def test_null_model():
     X, y = toy()
     path = presto_path(X, y, alphas=[LAM_MAX * 1.0000001, 5.0])

@@ -184,12 +184,12 @@ def _sparse_moments(X: Any, w: FloatArray) -> tuple[FloatArray, FloatArray]:
     unit = np.where(largest > 0.0, largest, 1.0)
     data = by_column.data / unit[columns]
     weight = w[by_column.indices]
-    centre = np.bincount(columns, weight * data, minlength=X.shape[1])
+    centre: FloatArray = np.bincount(columns, weight * data, minlength=X.shape[1])  # of floats
     stored = np.bincount(columns, weight, minlength=X.shape[1])
     squares = np.bincount(columns, weight * (data - centre[columns]) ** 2, minlength=X.shape[1])
     missing = np.where(filled < X.shape[0], np.maximum(1.0 - stored, 0.0), 0.0)
     scale = unit * np.sqrt(squares + centre**2 * missing)
-    centre *= unit
+    centre = centre * unit
     return centre, _without_constants(centre, scale)
 
 
