@@ -184,7 +184,7 @@ def _sparse_moments(X: Any, w: FloatArray) -> tuple[FloatArray, FloatArray]:
     unit = np.where(largest > 0.0, largest, 1.0)
     data = by_column.data / unit[columns]
     weight = w[by_column.indices]
-    centre: FloatArray = np.bincount(columns, weight * data, minlength=X.shape[1])  # of floats
+    centre = np.asarray(np.bincount(columns, weight * data, minlength=X.shape[1]), np.float64)
     stored = np.bincount(columns, weight, minlength=X.shape[1])
     squares = np.bincount(columns, weight * (data - centre[columns]) ** 2, minlength=X.shape[1])
     missing = np.where(filled < X.shape[0], np.maximum(1.0 - stored, 0.0), 0.0)
