@@ -221,6 +221,17 @@ def test_perp_grad():
     assert perp_grad([], []) == []
 
 
+@pytest.mark.parametrize("theta_scale", [1e-300, 1e-170, 1.0, 1e170, 1e307])
+@pytest.mark.parametrize("grad_scale", [1e-300, 1e-170, 1e170, 1e307])
+def test_perp_grad_at_any_scale(theta_scale, grad_scale):
+    """Squares of these overflow or vanish; the projection of (3, 4, 0) off (1, 1, 1) does not."""
+    theta, g = theta_scale * np.ones(3), grad_scale * np.array([3.0, 4.0, 0.0])
+    (plain,) = perp_grad([theta], [g], rescale=False)
+    np.testing.assert_allclose(plain / grad_scale, np.array([2.0, 5.0, -7.0]) / 3, rtol=1e-13)
+    (scaled,) = perp_grad([theta], [g])
+    np.testing.assert_allclose(np.linalg.norm(scaled / grad_scale), 5.0, rtol=1e-13)
+
+
 # XOR clusters -------------------------------------------------------------------------------
 
 
@@ -290,6 +301,7 @@ FOURIER = fourier_solution(5, 4, rng=0)
         (lambda: stablemax_cross_entropy([[1.0, 2.0]], [2]), ValueError, "labels"),
         (lambda: stablemax_cross_entropy([[1.0, 2.0]], [0.0]), TypeError, "labels"),
         (lambda: stablemax_cross_entropy([[1.0, 2.0]], [0, 1]), ValueError, "labels"),
+        (lambda: stablemax_cross_entropy(np.zeros((0, 2)), []), ValueError, "at least one sample"),
         (lambda: collapse_gap(int), TypeError, "dtype"),
         (lambda: collapse_gap("float32", 1), ValueError, "n_classes"),
         (lambda: perp_grad([np.ones(2)], []), ValueError, "equally many"),

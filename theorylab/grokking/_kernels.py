@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numba
@@ -70,26 +71,36 @@ def adamw(
 
 @jit(fastmath=REASSOC)
 def perpendicular(theta: Any, g: Any, out: Any, rescale: bool) -> None:
-    """Fill ``out`` with the part of g perpendicular to theta; sums in double precision, three passes."""
+    """Fill ``out`` with the part of g perpendicular to theta; sums in double precision, four passes."""
+    largest, steepest = 0.0, 0.0
+    for i in range(g.size):
+        largest = max(largest, abs(np.float64(theta[i])))
+        steepest = max(steepest, abs(np.float64(g[i])))
+    if largest == 0.0 or steepest == 0.0:
+        out[:] = g
+        return
+    # In units of powers of two, which round nothing, so that no product overflows or vanishes.
+    unit_t = math.ldexp(1.0, math.frexp(largest)[1] - 1)
+    unit_g = math.ldexp(1.0, math.frexp(steepest)[1] - 1)
     along, length, size = 0.0, 0.0, 0.0
     for i in range(g.size):
-        t, d = np.float64(theta[i]), np.float64(g[i])
+        t, d = np.float64(theta[i]) / unit_t, np.float64(g[i]) / unit_g
         along += t * d
         length += t * t
         size += d * d
-    ratio = along / length if length > 0.0 else 0.0
+    ratio = along / length
     kept = 0.0
     for i in range(g.size):
-        value = np.float64(g[i]) - ratio * np.float64(theta[i])
-        out[i] = value
+        value = np.float64(g[i]) / unit_g - ratio * (np.float64(theta[i]) / unit_t)
         kept += value * value
+    factor = unit_g
     # A gradient wholly along the parameters leaves rounding errors only, which are no direction.
     if kept <= 1e-28 * size:
-        out[:] = 0
+        factor = 0.0
     elif rescale:
-        factor = np.sqrt(size / kept)
-        for i in range(g.size):
-            out[i] *= factor
+        factor *= np.sqrt(size / kept)
+    for i in range(g.size):
+        out[i] = factor * (np.float64(g[i]) / unit_g - ratio * (np.float64(theta[i]) / unit_t))
 
 
 def threads() -> int:

@@ -96,7 +96,7 @@ def log_stablemax(z: ArrayLike, axis: int = -1) -> Any:
 def _check_labels(labels: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Return class indices, one per row of logits."""
     index = np.asarray(labels)
-    if index.dtype.kind not in "iu":
+    if index.dtype.kind not in "iu" and index.size:
         raise TypeError(f"labels has dtype {index.dtype}, expected integers")
     if index.shape != shape[:-1]:
         raise ValueError(f"labels has shape {index.shape}, expected {shape[:-1]} to match the logits")
@@ -315,7 +315,7 @@ def perp_grad(
     -------
     list of ndarray
         ``g - (theta . g / theta . theta) theta``, of the dtype of the gradients; the
-        caller's arrays stay as they are. Costs six passes over the parameters.
+        caller's arrays stay as they are. Costs eight passes over the parameters.
 
     Raises
     ------
