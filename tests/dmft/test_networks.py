@@ -181,6 +181,23 @@ def test_lazy_limit_of_a_linear_network_and_at_the_start():
     assert lazy_limit(1.0, 0.0, 0.1, [[3]])[0].shape == (1, 1)
 
 
+@pytest.mark.parametrize("nu", [0.01, 0.7, 1.0, 3.0])
+def test_lazy_limit_beyond_stability_is_infinite(nu):
+    """Without a warning: the size of an unstable run is no accident of the arithmetic."""
+    assert lazy_limit(nu, 0.3, 500.0, 1000) == (math.inf, math.inf)
+
+
+@given(st.floats(0.05, 20), st.floats(0, 1), st.integers(0, 50))
+@settings(max_examples=30)
+def test_lazy_losses_start_at_one_half_and_go_apart(nu, eps, t):
+    """Stable steps shrink every train mode, and the fit of noise-like labels only adds to the test loss."""
+    kappa = 0.5 / ((1 + nu**-0.5) ** 2 + eps**2 / nu)
+    train, test = lazy_limit(nu, eps, kappa, [0, t, t + 1])
+    np.testing.assert_allclose([train[0], test[0]], 0.5, rtol=1e-12)
+    assert 0 <= train[2] <= train[1] * (1 + 1e-12) <= 0.5 * (1 + 1e-11)
+    assert 0.5 * (1 - 1e-12) <= test[1] <= test[2] * (1 + 1e-12)
+
+
 def test_grokking_times():
     train = np.array([[1.0, 0.5, 0.1, 0.0], [1.0, 0.9, 0.9, 0.9], [1.0, np.nan, np.nan, np.nan]])
     first, second = grokking_times(train, train[::-1])

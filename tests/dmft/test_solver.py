@@ -212,6 +212,24 @@ def test_truncated_memory():
     assert errors[0] > errors[1] > errors[2]
 
 
+@pytest.mark.parametrize(("net", "start"), [(PAIR, START), (QuadraticNetwork(np.inf, 1.0, 1.0), 0.5)])
+def test_error_of_a_truncation_is_estimated_for_every_window(net, start):
+    """The shortest window has no half; long memory makes one halving a small part of the error."""
+    whole = dmft_solve(net, TASK, 0.1, 40, start, n_samples=200, rng=0)
+    for length in (1, 2, 5, 16):
+        r = dmft_solve(net, TASK, 0.1, 40, start, n_samples=200, rng=0, memory=length)
+        error = np.abs(r.test_loss - whole.test_loss).max()
+        assert error <= 2 * r.diagnostics["truncation_error"]
+
+
+def test_a_truncation_whose_half_diverges_is_not_trusted():
+    from theorylab.dmft._solve import _distance
+
+    assert _distance(np.array([1.0, 2.0]), np.array([1.5, 2.25])) == 0.5
+    assert _distance(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == 0.0
+    assert _distance(np.array([1.0, np.nan]), np.array([1.0, 2.0])) == np.inf
+
+
 def test_divergence_is_told_and_ends_in_nan():
     with pytest.warns(ConvergenceWarning, match=r"kappa=5.*sampler='cholesky'.*n_samples=200"):
         r = dmft_solve(PAIR, TASK, 5.0, 20, START, n_samples=200, rng=0)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.exceptions import ConvergenceWarning
 
 from theorylab._lib.threads import limit_threads
 from theorylab.grokking import (
@@ -123,6 +124,17 @@ def test_training_is_the_same_for_any_threads_and_precision_is_honoured():
     assert runs[0].epochs.tolist() == [0, 10, 12]
     assert train_modular(data, 4, 0, rng=0).epochs.tolist() == [0]
     assert np.isnan(train_modular(modular_dataset(5, 1.0, rng=0), 4, 1, rng=0).test_accuracy).all()
+
+
+@pytest.mark.parametrize("setting", [{"lr": 1e10}, {"lr": 1.0, "weight_decay": 1e5}])
+@pytest.mark.parametrize("p", [7, 29])
+def test_divergence_is_told_and_ends_in_nan(setting, p):
+    with pytest.warns(ConvergenceWarning, match=r"train_modular diverged at epoch \d+ \(lr=1"):
+        run = train_modular(modular_dataset(p, 0.9, rng=0), 8, 25, rng=0, **setting)
+    assert run.epochs.tolist() == [0, 10, 20, 25]
+    assert np.isfinite(run.train_loss[0])
+    for curve in (run.train_loss, run.train_accuracy, run.test_accuracy):
+        assert np.isnan(curve[1:]).all()
 
 
 # Numerical stability ------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def lazy_limit(nu: float, eps: float, kappa: float, t: ArrayLike) -> tuple[Any, 
     Returns
     -------
     train, test : float or ndarray
-        Of the shape of `t`.
+        Of the shape of `t`; infinite once an unstable step size has overflown.
 
     Raises
     ------
@@ -87,13 +87,15 @@ def lazy_limit(nu: float, eps: float, kappa: float, t: ArrayLike) -> tuple[Any, 
     rate = nodes + ridge
     flat = times.reshape(-1)
     train, test = np.empty(flat.size), np.empty(flat.size)
-    kernel_mass = max(0.0, 1.0 - nu)
-    for i, step in enumerate(flat):
-        left = (1.0 - kappa * rate) ** step
-        # Directions outside the span of the data (nu < 1), or outside that of the inputs (nu > 1).
-        rest = (kernel_mass / nu + 1.0 - 1.0 / nu) * (1.0 - kappa * ridge) ** (2.0 * step)
-        train[i] = 0.5 * (float(weights @ left**2) / nu + rest)
-        test[i] = 0.5 + float(weights @ (nodes * ((1.0 - left) / rate) ** 2)) / (2.0 * nu)
+    # Samples beyond the dimensions feel the ridge alone. For nu < 1 the atom of the spectrum at 0 and
+    # the deficit 1 - 1/nu cancel: every sample lies in the span of the inputs.
+    beyond = max(0.0, 1.0 - 1.0 / nu)
+    with np.errstate(over="ignore"):  # beyond the limit of stability the losses grow to infinity
+        for i, step in enumerate(flat):
+            left = (1.0 - kappa * rate) ** step
+            rest = beyond * (1.0 - kappa * ridge) ** (2.0 * step) if beyond else 0.0
+            train[i] = 0.5 * (float(weights @ left**2) / nu + rest)
+            test[i] = 0.5 + float(weights @ (nodes * ((1.0 - left) / rate) ** 2)) / (2.0 * nu)
     if times.ndim == 0:
         return float(train[0]), float(test[0])
     return train.reshape(times.shape), test.reshape(times.shape)

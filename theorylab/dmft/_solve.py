@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._lib.checks import check_choice, check_int
 from .._lib.rng import RNGLike, as_generator
@@ -17,6 +17,8 @@ from ._result import DMFTResult
 from ._rows import initial_overlaps, make_rows
 from ._spec import Network, Task, check_problem
 from ._steps import check_precision, check_step, describe_step
+
+Array = NDArray[np.float64]
 
 #: A rise of the train loss in one step that is worth a warning, once it is above rounding.
 RISE = 1.05
@@ -113,8 +115,9 @@ def dmft_solve(
         always accumulated in float64.
     memory : int, optional
         Keep the response of the forces over this many steps only (that to the
-        initial condition is always kept). A second run at half the length
-        estimates the error.
+        initial condition is always kept). A second run at half the length (at
+        twice the length for 1) estimates the error: the change of the test loss,
+        times the number of doublings from the window to the whole run.
     sampler : {"cholesky", "recursion"}
         How paths are drawn: by factorising the covariance (least noise) or from
         the weight equation with a fixed random orthogonal map of the samples.
@@ -207,17 +210,27 @@ def dmft_solve(
         return march
 
     with one_blas_thread(), np.errstate(all="ignore"):
-        # The shorter run comes first, and leaves only its curve: two histories at once would double the peak.
+        # The other run comes first, and leaves only its curve: two histories at once would double the peak.
         truncated = window is not None and window < steps
-        half = run(max(1, window // 2), again).test if window is not None and truncated else None
+        other = run(window // 2 or 2, again).test if window is not None and truncated else None
         march = run(window, generator)
-        error = None if half is None else float(np.nanmax(np.abs(half - march.test), initial=0.0))
+        error = None
+        if window is not None and other is not None:
+            # Responses decay slowly: every doubling up to the whole run may change as much as this one.
+            error = max(1.0, math.log2(steps / window)) * _distance(other, march.test)
     settings: dict[str, Any] = {
         "kappa": step, "sampler": sampler, "n_samples": samples, "memory": window,
         "predicted_bytes": needed, "truncation_error": error, "method": method, "without": without,
     }  # fmt: skip
     _warn(march, settings)
     return march.result(spec, prob, step, settings, kind)
+
+
+def _distance(first: Array, second: Array) -> float:
+    """Return the largest difference of two curves, infinity where only one of them has diverged."""
+    if np.any(np.isnan(first) != np.isnan(second)):
+        return math.inf
+    return float(np.nanmax(np.abs(first - second), initial=0.0))
 
 
 def _warn(march: Any, settings: dict[str, Any]) -> None:
