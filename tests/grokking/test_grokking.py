@@ -163,6 +163,11 @@ def test_stablemax_is_a_softmax_of_logarithms(z):
 
 def test_stablemax_cross_entropy_never_vanishes():
     assert 0 < stablemax_cross_entropy([[1e300, 0.0]], [0]) < 1e-299
+    assert stablemax_cross_entropy([[-1.7e308, 1.7e308]], [0]) == pytest.approx(
+        2 * np.log(1.7e308), rel=1e-14
+    )
+    assert stablemax_cross_entropy([[1.7e308] * 3], [0]) == pytest.approx(np.log(3), rel=1e-12)
+    assert stablemax_cross_entropy([[5.0]], [0]) == 0.0
     logits = np.random.default_rng(0).normal(0, 5, (20, 4))
     labels = np.arange(20) % 4
     expected = -np.mean(log_stablemax(logits)[np.arange(20), labels])
@@ -178,6 +183,13 @@ def test_collapse_gap(dtype, bits):
     # 2 % on either side; half precision rounds the logit itself by 2^-8 = 0.004.
     assert softmax_losses([[1.02 * gap, 0.0]], [0], dtype)[0] == 0
     assert softmax_losses([[0.98 * gap, 0.0]], [0], dtype)[0] > 0
+
+
+def test_logits_beyond_the_range_of_a_precision():
+    """A gap of 1e6 is a collapse in half precision too, for the wrong label the largest loss there is."""
+    losses = softmax_losses([[1e6, 0.0], [0.0, 1e6], [1e6, -1e6]], [0, 0, 0], "float16")
+    np.testing.assert_array_equal(losses, np.array([0.0, 65504.0, 0.0], dtype=np.float16))
+    assert softmax_losses([[-1.7e308, 1.7e308]], [0], "float64")[0] == np.inf
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
