@@ -273,7 +273,7 @@ class March:
 
         def block(lo: int, hi: int, k: int) -> None:
             _kernels.tangent_rows(
-                lo, hi, k, t, first, size, first, response, slope, curve, pull, delta,
+                lo, hi, k, t, first, size, response, slope, curve, pull, delta,
                 0.5 * self.rows.quad_bulk, self.z_row, self.dg, self.dd,
                 self.offsets, self.firsts, self.counts, self.sums,
             )  # fmt: skip
