@@ -10,6 +10,9 @@ import numpy as np
 
 from .._lib.jit import REASSOC, jit
 
+#: Sums of squares in between neither overflow nor lose digits.
+SMALL, LARGE = 1e-200, 1e200
+
 
 @jit
 def gather(U: Any, V: Any, a: Any, b: Any, hidden: Any, square: Any) -> None:
@@ -70,37 +73,41 @@ def adamw(
 
 
 @jit(fastmath=REASSOC)
-def perpendicular(theta: Any, g: Any, out: Any, rescale: bool) -> None:
-    """Fill ``out`` with the part of g perpendicular to theta; sums in double precision, four passes."""
-    largest, steepest = 0.0, 0.0
-    for i in range(g.size):
-        largest = max(largest, abs(np.float64(theta[i])))
-        steepest = max(steepest, abs(np.float64(g[i])))
-    if largest == 0.0 or steepest == 0.0:
-        out[:] = g
-        return
-    # In units of powers of two, which round nothing, so that no product overflows or vanishes.
-    unit_t = math.ldexp(1.0, math.frexp(largest)[1] - 1)
-    unit_g = math.ldexp(1.0, math.frexp(steepest)[1] - 1)
+def perpendicular(theta: Any, g: Any, out: Any, rescale: bool, unit_t: float, unit_g: float) -> bool:
+    """Fill ``out`` with the part of g perpendicular to theta; False, and nothing written, out of range.
+
+    Sums are those of ``theta * unit_t`` and ``g * unit_g`` in double precision.
+    """
     along, length, size = 0.0, 0.0, 0.0
     for i in range(g.size):
-        t, d = np.float64(theta[i]) / unit_t, np.float64(g[i]) / unit_g
+        t, d = unit_t * np.float64(theta[i]), unit_g * np.float64(g[i])
         along += t * d
         length += t * t
         size += d * d
+    if not (SMALL < length < LARGE and SMALL < size < LARGE):
+        return False
     ratio = along / length
     kept = 0.0
     for i in range(g.size):
-        value = np.float64(g[i]) / unit_g - ratio * (np.float64(theta[i]) / unit_t)
+        value = unit_g * np.float64(g[i]) - ratio * (unit_t * np.float64(theta[i]))
+        out[i] = value
         kept += value * value
-    factor = unit_g
+    factor = 1.0 / unit_g
+    if rescale and kept > 0.0:
+        factor *= np.sqrt(size / kept)
     # A gradient wholly along the parameters leaves rounding errors only, which are no direction.
     if kept <= 1e-28 * size:
-        factor = 0.0
-    elif rescale:
-        factor *= np.sqrt(size / kept)
-    for i in range(g.size):
-        out[i] = factor * (np.float64(g[i]) / unit_g - ratio * (np.float64(theta[i]) / unit_t))
+        out[:] = 0
+    elif factor != 1.0:
+        for i in range(g.size):
+            out[i] *= factor
+    return True
+
+
+def unit(x: Any) -> float:
+    """Return a power of two that brings the largest entry near 1; 0 where all entries vanish."""
+    largest = float(max(x.max(), -x.min())) if x.size else 0.0
+    return math.ldexp(1.0, min(1023, 1 - math.frexp(largest)[1])) if largest > 0.0 else 0.0
 
 
 def threads() -> int:

@@ -309,7 +309,7 @@ def perp_grad(
     -------
     list of ndarray
         ``g - (theta . g / theta . theta) theta``, of the dtype of the gradients; the
-        caller's arrays stay as they are. Costs eight passes over the parameters.
+        caller's arrays stay as they are. Costs six passes over the parameters.
 
     Raises
     ------
@@ -341,10 +341,16 @@ def _perpendicular(theta: ArrayLike, g: ArrayLike, rescale: bool, k: int) -> Any
     if t.shape != grad.shape:
         raise ValueError(f"grads[{k}] has shape {grad.shape}, expected {t.shape} to match params[{k}]")
     if xp is np:
-        from ._kernels import perpendicular
+        from ._kernels import perpendicular, unit
 
         out = np.empty_like(grad)
-        perpendicular(t.reshape(-1), grad.reshape(-1), out.reshape(-1), rescale)
+        rows = t.reshape(-1), grad.reshape(-1), out.reshape(-1)
+        if not perpendicular(*rows, rescale, 1.0, 1.0):  # zeros, or squares that overflow or vanish
+            units = unit(t), unit(grad)
+            if 0.0 in units:
+                out[...] = grad
+            else:
+                perpendicular(*rows, rescale, *units)
         return out
     flat_t, flat = t.reshape(-1).astype(xp.float64), grad.reshape(-1).astype(xp.float64)
     tiny = 1e-30
