@@ -255,6 +255,8 @@ def test_comparison_sees_a_wrong_theory():
         compare(right, right)
     with pytest.raises(TypeError, match="res must"):
         compare(1, networks)
+    with pytest.raises(ValueError, match="single network"):
+        compare(right, simulate(net, task, 0.1, 30, 200, [0.3, -0.4], rng=0))
     # A prescribed start has no spread beyond rounding, whatever the difference of order 1/D is.
     wide = QuadraticNetwork(np.inf, 1.0, 0.5)
     early = compare(
