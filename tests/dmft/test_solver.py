@@ -242,6 +242,34 @@ def test_divergence_is_told_and_ends_in_nan():
     assert np.isnan(r.overlap[at:]).all()
 
 
+def test_a_rise_of_the_train_loss_is_told_with_its_step():
+    net = QuadraticNetwork(np.inf, 0.3, 0.6, center=True)
+    with pytest.warns(
+        ConvergenceWarning, match=r"rose.*to step \d+.*recursion.*n_samples=200.*1e-06"
+    ) as told:
+        r = dmft_solve(net, PolynomialTask(6.0), 0.4, 6, 0.3, n_samples=200, rng=0, sampler="recursion")
+    step = 1 + int(np.argmax(r.train_loss[1:] / r.train_loss[:-1]))
+    assert f"to step {step} " in str(told[0].message)
+
+
+def test_a_covariance_that_is_none_is_told_with_its_step(monkeypatch):
+    """A correlation of 1.5 at step 1, slipped in where the paths are drawn."""
+    from theorylab.dmft import _sampler
+
+    original = _sampler.CholeskyPaths.draw
+
+    def draw(paths, t, row, m):
+        broken = row.copy()
+        if t == 1:
+            broken[0, 0] = 1.5 * np.sqrt(row[0, 2])
+        return original(paths, t, broken, m)
+
+    monkeypatch.setattr(_sampler.CholeskyPaths, "draw", draw)
+    with pytest.warns(ConvergenceWarning, match=r"positivity of its covariance at step 1 .*n_samples=200"):
+        r = dmft_solve(PAIR, TASK, 0.01, 4, START, n_samples=200, rng=0)
+    assert r.diagnostics["smallest_schur"] < -0.5
+
+
 @pytest.mark.parametrize("width", [2, np.inf])
 def test_memory_of_the_whole_run_is_no_truncation(width):
     """The same random numbers with and without a window, or the truncation could not be seen."""

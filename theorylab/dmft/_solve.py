@@ -235,21 +235,28 @@ def _distance(first: Array, second: Array) -> float:
 
 def _warn(march: Any, settings: dict[str, Any]) -> None:
     """Tell about divergence, a rising loss, or a covariance that is none."""
+    from ._sampler import DROP
+
     step = describe_step(settings["kappa"])
-    told = f"kappa={step}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}"
+    told = (
+        f"kappa={step}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}, "
+        f"drop tolerance {DROP:g}"
+    )
     if march.diverged_at is not None:
         message = (
-            f"dmft_solve diverged at step {march.diverged_at} ({told}, drop tolerance 1e-6): the entries "
+            f"dmft_solve diverged at step {march.diverged_at} ({told}): the entries "
             "from there on are NaN; gradient descent itself may be unstable: lower kappa, or raise n_samples"
         )
     elif march.smallest_schur < SCHUR:
         message = (
-            f"dmft_solve lost the positivity of its covariance (relative Schur complement "
-            f"{march.smallest_schur:.2g}; {told}); raise n_samples, lower kappa, or use sampler='recursion'"
+            f"dmft_solve lost the positivity of its covariance at step {march.paths.smallest_at} (relative "
+            f"Schur complement {march.smallest_schur:.2g}; {told}); raise n_samples, lower kappa, "
+            "or use sampler='recursion'"
         )
     elif march.largest_rise > RISE:
         message = (
-            f"the train loss of dmft_solve rose by the factor {march.largest_rise:.3g} in one step ({told}); "
+            f"the train loss of dmft_solve rose by the factor {march.largest_rise:.3g} in one step, "
+            f"to step {march.rise_at} ({told}); "
             "gradient descent is near its stability limit: lower kappa, or raise n_samples if not meant"
         )
     else:
