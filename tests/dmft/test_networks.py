@@ -187,6 +187,21 @@ def test_lazy_limit_beyond_stability_is_infinite(nu):
     assert lazy_limit(nu, 0.3, 500.0, 1000) == (math.inf, math.inf)
 
 
+@pytest.mark.parametrize("gap", [0.0, 1e-10, 1e-6, 1e-4, 3e-4, 1e-3, 1e-2, 0.5])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_lazy_limit_near_one_sample_per_dimension(gap, sign):
+    """One and two steps by the moments 1, 1 + r, 1 + 3 r + r^2 of the whole Marchenko-Pastur law."""
+    nu, eps, kappa = 1.0 + sign * gap, 0.3, 0.2
+    r, e = 1 / nu, eps**2 / nu
+    moments = [1, 1, 1 + r, 1 + 3 * r + r**2, 1 + 6 * r + 6 * r**2 + r**3]
+    powers = [np.polynomial.Polynomial([1 - kappa * e, -kappa]) ** (2 * t) for t in (0, 1, 2)]
+    # The atom of the law at 0 (nu < 1) and the deficit 1 - 1/nu are both included.
+    train = [0.5 * (r * np.dot(p.coef, moments[: p.coef.size]) + (1 - r) * p(0)) for p in powers]
+    slope = np.polynomial.Polynomial([0, 1]) * np.polynomial.Polynomial([2 - kappa * e, -kappa]) ** 2
+    test = [0.5, 0.5 + 0.5 * r * kappa**2, 0.5 + 0.5 * r * kappa**2 * np.dot(slope.coef, moments[:4])]
+    np.testing.assert_allclose(lazy_limit(nu, eps, kappa, [0, 1, 2]), [train, test], rtol=1e-12)
+
+
 @given(st.floats(0.05, 20), st.floats(0, 1), st.integers(0, 50))
 @settings(max_examples=30)
 def test_lazy_losses_start_at_one_half_and_go_apart(nu, eps, t):
