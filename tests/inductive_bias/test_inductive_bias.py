@@ -594,8 +594,10 @@ def test_landmarks_refuse():
         NystroemFeatures(rbf, [[np.nan]])
     with pytest.raises(ValueError, match=r"k\(Z, landmarks\) of shape \(2, 1\), expected \(2, 2\)"):
         NystroemFeatures(lambda A, B: np.ones((len(A), 1)), np.zeros((2, 1)))
-    with pytest.raises(ValueError, match="no positive eigenvalue"):
+    with pytest.raises(ValueError, match="no eigenvalue of the kernel at landmarks exceeds rank_tol"):
         NystroemFeatures(lambda A, B: np.zeros((len(A), len(B))), np.zeros((2, 1)))
+    with pytest.raises(TypeError, match="kernel must be callable"):
+        NystroemFeatures(3, np.zeros((2, 1)))
     with pytest.raises(ValueError, match="rank_tol must lie in"):
         NystroemFeatures(rbf, np.zeros((2, 1)), rank_tol=0.0)
 

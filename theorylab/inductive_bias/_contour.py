@@ -380,6 +380,11 @@ def log_tails(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any, tol: Any, 
                 gap = math.lgamma(half + 1.0) + half - half * math.log(half)
                 row[CHERNOFF] = min(edge + gap, 0.0)
                 continue
+        if not abs(x[p] / scale) < math.inf:
+            # So many scales out that the logarithm itself leaves the range of numbers.
+            rows[p, LOG_TAIL] = rows[p, CHERNOFF] = rows[p, LOG_PDF] = -math.inf
+            rows[p, CONVERGED], rows[p, CROSSING] = 1.0, math.nan
+            continue
         _log_tail(ws, k, bs, sigma / scale, x[p] / scale, sign, tol, density, rows[p], work, out)
         rows[p, CROSSING] /= scale
         rows[p, LOG_PDF] -= math.log(scale)

@@ -340,9 +340,12 @@ class GeneralizedChi2:
                 tail = np.where(other, 0.0, tail)
             else:
                 flipped = log_complement(tail)
-                with np.errstate(invalid="ignore"):
+                with np.errstate(invalid="ignore", over="ignore"):
                     carried = error[inside] * np.exp(np.minimum(tail - flipped, 700.0)) + 2.3e-16
-                error[inside] = np.where(other & np.isfinite(error[inside]), carried, error[inside])
+                # A tail of no size takes nothing from 1, however uncertain its logarithm is.
+                carried = np.where(tail < -1e4, 2.3e-16, carried)
+                told = np.isfinite(error[inside]) | (converged[inside] & (tail < -1e4))
+                error[inside] = np.where(other & told, carried, error[inside])
                 tail = np.where(other, flipped, tail)
                 if method == "ruben" and upper:
                     warn_cancelled(error[inside], tail, tol)
