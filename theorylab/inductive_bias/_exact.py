@@ -99,7 +99,8 @@ def _hinges(spectrum: Spectrum, rank_tol: float, eps: NDArray[Any], estimate: ND
         if not other.any():
             return True
         value = -np.asarray(spectrum.law(rank_tol * factor).logcdf(eps))
-        same = (value == estimate) | (np.abs(value - estimate) <= 1e-6 * np.abs(estimate))
+        with np.errstate(invalid="ignore"):
+            same = (value == estimate) | (np.abs(value - estimate) <= 1e-6 * np.abs(estimate))
         if not np.all(same):
             return True
     return False

@@ -50,13 +50,14 @@ def gamma_variance(a: float, theta: float, eps: NDArray[Any]) -> tuple[NDArray[A
     """
     step = 1e-4 * a
     at = np.asarray(eps, dtype=np.float64)
-    nats = -np.asarray(gamma_law(a, theta).logcdf(at))
+    law = gamma_law(a, theta)
+    nats = -np.asarray(law.logcdf(at))
     above = -np.asarray(gamma_law(a + step, theta).logcdf(at))
     below = -np.asarray(gamma_law(a - step, theta).logcdf(at))
     g_a = (above - below) / (2.0 * step)
     # dI/dlog(theta) = eps * pdf / cdf: free of units, which squares of eps and theta would not survive.
     with np.errstate(divide="ignore"):
-        g_th = np.exp(np.asarray(gamma_law(a, theta).logpdf(at)) + nats + np.log(at))
+        g_th = np.exp(np.asarray(law.logpdf(at)) + nats + np.log(at))
     psi1 = float(special.polygamma(1, a))
     numerator = a * g_a**2 - 2.0 * g_a * g_th + psi1 * g_th**2
     return nats, numerator / (a * psi1 - 1.0)
