@@ -111,9 +111,10 @@ class Sensitivity:
         if self.full:
             return 0.0
         null, e = math.sqrt(self.null), self.error
-        turn = e.cov * np.linalg.norm(np.sqrt(self.squares) / self.s)
-        turn += e.root * np.linalg.norm(np.sqrt(self.squares / self.s))
-        moved = float(turn) + e.gap
+        with np.errstate(over="ignore", invalid="ignore"):
+            turn = e.cov * np.linalg.norm(np.sqrt(self.squares) / self.s)
+            turn += e.root * np.linalg.norm(np.sqrt(self.squares / self.s))
+            moved = float(turn + e.gap)
         if not math.isfinite(moved):
             return math.inf
         return 4.0 * _EPS * self.null / self.count + (2.0 * null * moved + moved * moved) / self.count
