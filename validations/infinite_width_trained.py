@@ -247,7 +247,7 @@ descent = Claim(
     "the root of the width.",
     source="Lee, Xiao et al. 2019, Theorem 2.1; same number of steps on both sides",
     criterion=Rate(axis="width", slope=-0.5, abs=0.15),
-    quick=grid(width=[64, 256, 1024], replicates=12),
+    quick=grid(width=[64, 512, 4096], replicates=12),
     full=grid(width=[64, 256, 1024, 4096, 16384], replicates=24),
 )
 TEST = np.array([-0.5, 3.0])
