@@ -26,7 +26,7 @@ def owners(block, coupled, live, split):
 
 
 class SparseCycle:
-    """V(2,2) cycle in double precision; ``solve(r)`` applies it."""
+    """V-cycle in double precision; ``solve(r)`` applies it."""
 
     def __init__(self, flags, recipe, split=True):
         A = PoissonOperator(flags).to_csr().tocsr()
@@ -34,7 +34,7 @@ class SparseCycle:
         coupled.eliminate_zeros()
         place, air = np.argwhere(flags == 1), A.diagonal() - coupled.sum(axis=1)
         w1, w2, w1c, w2c, tf, td, self.oc, alpha = recipe
-        self.levels, weights = [], (w1, w2)
+        self.levels, sweeps = [], (w1, w2)
         while True:
             d = coupled.sum(axis=1) + air
             A = sparse.diags_array(d) - coupled
@@ -53,14 +53,14 @@ class SparseCycle:
             outer = sparse.csr_array((outer.data[apart], (outer.row[apart], outer.col[apart])), coupled.shape)
             own = np.maximum(1 - inverse * (tf * outer.sum(axis=1) + td * air), 0.02)
             P = (scaled(own, P0) + scaled(tf * inverse, outer @ P0)).tocsr()
-            self.levels.append((A.tocsr(), inverse, P, P.T.tocsr(), weights))
+            self.levels.append((A.tocsr(), inverse, P, P.T.tocsr(), sweeps))
             below = (0.5 * P0.T @ outer @ P0).tocsr()
             below = (below - sparse.diags_array(below.diagonal())).tocsr()
             below.eliminate_zeros()
             first = np.full(count, -1)
             first[owner[::-1]] = live[::-1]
             coupled, air, place = below, 0.5 * alpha * (P0.T @ air), place[first] // 2
-            weights = (w1c, w2c)
+            sweeps = (w1c, w2c, w1c, w2c)
         self.inverse, self.live = inverse, live
         self.dense = np.linalg.pinv(A.tocsr()[live][:, live].toarray(), rcond=1e-12, hermitian=True)
 
@@ -69,12 +69,13 @@ class SparseCycle:
             x = self.inverse * r
             x[self.live] = self.dense @ r[self.live]
             return x
-        A, inverse, P, R, (w1, w2) = self.levels[depth]
-        x = w1 * inverse * r
-        x += w2 * inverse * (r - A @ x)
+        A, inverse, P, R, sweeps = self.levels[depth]
+        x = np.zeros_like(r)
+        for w in sweeps:
+            x += w * inverse * (r - A @ x)
         x += self.oc * (P @ self.solve(R @ (r - A @ x), depth + 1))
-        x += w2 * inverse * (r - A @ x)
-        x += w1 * inverse * (r - A @ x)
+        for w in reversed(sweeps):
+            x += w * inverse * (r - A @ x)
         return x
 
 

@@ -30,7 +30,7 @@ growth = Claim(
     statement="I grows with the input dimension: its rank correlation with d = 3 ... 40 exceeds 0.95.",
     source="ICML 2023 and IJCAI 2024, qualitative; I(0.01), mean of four problems",
     criterion=AtLeast(0.95),
-    quick=grid(replicates=20),
+    quick=grid(replicates=12),
     full=grid(replicates=40),
 )
 

@@ -147,7 +147,7 @@ def nats(shape, theta, eps):
     return -np.log(special.gammainc(shape, eps / theta))
 
 
-def standardised(shape, rng, law, repeats=1500, n_samples=1000):
+def standardised(shape, rng, law, repeats=1000, n_samples=1000):
     """(I^ - I) over a predicted standard deviation, one column for each depth."""
     columns = []
     for ratio in DEPTHS:
@@ -218,7 +218,7 @@ def hundred(shape, rng):
 
 @small_samples.control("the law SD / I = 1 / sqrt(S)", grid=grid(shape=[50], joint=dict(ratio=DEPTHS)))
 def one_over_root_of_hundred(shape, rng):
-    values = standardised(shape, rng, "root", repeats=600, n_samples=100)
+    values = standardised(shape, rng, "root", repeats=400, n_samples=100)
     return values - values.mean(axis=0)
 
 

@@ -120,7 +120,7 @@ neighbours = Claim(
     statement="A trained network supplies more inductive bias than five nearest neighbours do.",
     source="IJCAI 2024, comparison of model classes, read literally",
     criterion=AtLeast(0.0),
-    quick=grid(replicates=7, joint=dict(model=["5-NN"])),
+    quick=grid(replicates=5, joint=dict(model=["5-NN"])),
     full=grid(replicates=20, joint=dict(model=["5-NN"])),
     expected="refuted",
     reason="on 400 digits nearest neighbours reach the smaller squared error, and I only restates the error",
@@ -133,7 +133,7 @@ def network_minus_neighbours(rng):
 
 
 @neighbours.control(
-    "a network trained on shuffled labels", grid=grid(replicates=5, joint=dict(model=["5-NN"]))
+    "a network trained on shuffled labels", grid=grid(replicates=3, joint=dict(model=["5-NN"]))
 )
 def shuffled_labels_again(rng):
     return advantage(rng, ["5-NN"], shuffle=True)

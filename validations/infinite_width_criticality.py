@@ -178,7 +178,7 @@ deep = Claim(
     statement="At 20 and 40 layers of width 200 the product form holds within 25 %, the leading term not.",
     source="exact form of Roberts, Yaida, Hanin 2022, eq. (5.131)",
     criterion=Within(rel=0.25),
-    quick=grid(width=[200], replicates=12, joint={"layer": [20, 40]}),
+    quick=grid(width=[200], replicates=30, joint={"layer": [20, 40]}),
     full=grid(width=[200], replicates=128, joint={"layer": [20, 40]}),
     paper="5 (l - 1) / n",
 )

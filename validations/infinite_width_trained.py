@@ -167,7 +167,7 @@ def trained_tail(width, rng, n=6000):
     "the Bayesian posterior has 2 alpha + 5 degrees of freedom", predict=lambda width: index(9.0)
 )
 def against_posterior(width, rng):
-    return trained_tail(width, rng, 2000)
+    return trained_tail(width, rng)
 
 
 @degrees.figure

@@ -181,6 +181,38 @@ def test_lazy_limit_of_a_linear_network_and_at_the_start():
     assert lazy_limit(1.0, 0.0, 0.1, [[3]])[0].shape == (1, 1)
 
 
+@pytest.mark.parametrize("nu", [0.01, 0.7, 1.0, 3.0])
+def test_lazy_limit_beyond_stability_is_infinite(nu):
+    """Without a warning: the size of an unstable run is no accident of the arithmetic."""
+    assert lazy_limit(nu, 0.3, 500.0, 1000) == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-10, 1e-6, 1e-4, 3e-4, 1e-3, 1e-2, 0.5])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_lazy_limit_near_one_sample_per_dimension(gap, sign):
+    """One and two steps by the moments 1, 1 + r, 1 + 3 r + r^2 of the whole Marchenko-Pastur law."""
+    nu, eps, kappa = 1.0 + sign * gap, 0.3, 0.2
+    r, e = 1 / nu, eps**2 / nu
+    moments = [1, 1, 1 + r, 1 + 3 * r + r**2, 1 + 6 * r + 6 * r**2 + r**3]
+    powers = [np.polynomial.Polynomial([1 - kappa * e, -kappa]) ** (2 * t) for t in (0, 1, 2)]
+    # The atom of the law at 0 (nu < 1) and the deficit 1 - 1/nu are both included.
+    train = [0.5 * (r * np.dot(p.coef, moments[: p.coef.size]) + (1 - r) * p(0)) for p in powers]
+    slope = np.polynomial.Polynomial([0, 1]) * np.polynomial.Polynomial([2 - kappa * e, -kappa]) ** 2
+    test = [0.5, 0.5 + 0.5 * r * kappa**2, 0.5 + 0.5 * r * kappa**2 * np.dot(slope.coef, moments[:4])]
+    np.testing.assert_allclose(lazy_limit(nu, eps, kappa, [0, 1, 2]), [train, test], rtol=1e-12)
+
+
+@given(st.floats(0.05, 20), st.floats(0, 1), st.integers(0, 50))
+@settings(max_examples=30)
+def test_lazy_losses_start_at_one_half_and_go_apart(nu, eps, t):
+    """Stable steps shrink every train mode, and the fit of noise-like labels only adds to the test loss."""
+    kappa = 0.5 / ((1 + nu**-0.5) ** 2 + eps**2 / nu)
+    train, test = lazy_limit(nu, eps, kappa, [0, t, t + 1])
+    np.testing.assert_allclose([train[0], test[0]], 0.5, rtol=1e-12)
+    assert 0 <= train[2] <= train[1] * (1 + 1e-12) <= 0.5 * (1 + 1e-11)
+    assert 0.5 * (1 - 1e-12) <= test[1] <= test[2] * (1 + 1e-12)
+
+
 def test_grokking_times():
     train = np.array([[1.0, 0.5, 0.1, 0.0], [1.0, 0.9, 0.9, 0.9], [1.0, np.nan, np.nan, np.nan]])
     first, second = grokking_times(train, train[::-1])
@@ -238,6 +270,8 @@ def test_comparison_sees_a_wrong_theory():
         compare(right, right)
     with pytest.raises(TypeError, match="res must"):
         compare(1, networks)
+    with pytest.raises(ValueError, match="single network"):
+        compare(right, simulate(net, task, 0.1, 30, 200, [0.3, -0.4], rng=0))
     # A prescribed start has no spread beyond rounding, whatever the difference of order 1/D is.
     wide = QuadraticNetwork(np.inf, 1.0, 0.5)
     early = compare(

@@ -212,6 +212,24 @@ def test_truncated_memory():
     assert errors[0] > errors[1] > errors[2]
 
 
+@pytest.mark.parametrize(("net", "start"), [(PAIR, START), (QuadraticNetwork(np.inf, 1.0, 1.0), 0.5)])
+def test_error_of_a_truncation_is_estimated_for_every_window(net, start):
+    """The shortest window has no half; long memory makes one halving a small part of the error."""
+    whole = dmft_solve(net, TASK, 0.1, 40, start, n_samples=200, rng=0)
+    for length in (1, 2, 5, 16):
+        r = dmft_solve(net, TASK, 0.1, 40, start, n_samples=200, rng=0, memory=length)
+        error = np.abs(r.test_loss - whole.test_loss).max()
+        assert error <= 2 * r.diagnostics["truncation_error"]
+
+
+def test_a_truncation_whose_half_diverges_is_not_trusted():
+    from theorylab.dmft._solve import _distance
+
+    assert _distance(np.array([1.0, 2.0]), np.array([1.5, 2.25])) == 0.5
+    assert _distance(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == 0.0
+    assert _distance(np.array([1.0, np.nan]), np.array([1.0, 2.0])) == np.inf
+
+
 def test_divergence_is_told_and_ends_in_nan():
     with pytest.warns(ConvergenceWarning, match=r"kappa=5.*sampler='cholesky'.*n_samples=200"):
         r = dmft_solve(PAIR, TASK, 5.0, 20, START, n_samples=200, rng=0)
@@ -222,6 +240,34 @@ def test_divergence_is_told_and_ends_in_nan():
     assert np.isnan(r.test_loss[at:]).all()
     assert np.isnan(r.correlation[at:]).all()
     assert np.isnan(r.overlap[at:]).all()
+
+
+def test_a_rise_of_the_train_loss_is_told_with_its_step():
+    net = QuadraticNetwork(np.inf, 0.3, 0.6, center=True)
+    with pytest.warns(
+        ConvergenceWarning, match=r"rose.*to step \d+.*recursion.*n_samples=200.*1e-06"
+    ) as told:
+        r = dmft_solve(net, PolynomialTask(6.0), 0.4, 6, 0.3, n_samples=200, rng=0, sampler="recursion")
+    step = 1 + int(np.argmax(r.train_loss[1:] / r.train_loss[:-1]))
+    assert f"to step {step} " in str(told[0].message)
+
+
+def test_a_covariance_that_is_none_is_told_with_its_step(monkeypatch):
+    """A correlation of 1.5 at step 1, slipped in where the paths are drawn."""
+    from theorylab.dmft import _sampler
+
+    original = _sampler.CholeskyPaths.draw
+
+    def draw(paths, t, row, m):
+        broken = row.copy()
+        if t == 1:
+            broken[0, 0] = 1.5 * np.sqrt(row[0, 2])
+        return original(paths, t, broken, m)
+
+    monkeypatch.setattr(_sampler.CholeskyPaths, "draw", draw)
+    with pytest.warns(ConvergenceWarning, match=r"positivity of its covariance at step 1 .*n_samples=200"):
+        r = dmft_solve(PAIR, TASK, 0.01, 4, START, n_samples=200, rng=0)
+    assert r.diagnostics["smallest_schur"] < -0.5
 
 
 @pytest.mark.parametrize("width", [2, np.inf])

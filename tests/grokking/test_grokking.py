@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.exceptions import ConvergenceWarning
 
 from theorylab._lib.threads import limit_threads
 from theorylab.grokking import (
@@ -125,6 +126,17 @@ def test_training_is_the_same_for_any_threads_and_precision_is_honoured():
     assert np.isnan(train_modular(modular_dataset(5, 1.0, rng=0), 4, 1, rng=0).test_accuracy).all()
 
 
+@pytest.mark.parametrize("setting", [{"lr": 1e10}, {"lr": 1.0, "weight_decay": 1e5}])
+@pytest.mark.parametrize("p", [7, 29])
+def test_divergence_is_told_and_ends_in_nan(setting, p):
+    with pytest.warns(ConvergenceWarning, match=r"train_modular diverged at epoch \d+ \(lr=1"):
+        run = train_modular(modular_dataset(p, 0.9, rng=0), 8, 25, rng=0, **setting)
+    assert run.epochs.tolist() == [0, 10, 20, 25]
+    assert np.isfinite(run.train_loss[0])
+    for curve in (run.train_loss, run.train_accuracy, run.test_accuracy):
+        assert np.isnan(curve[1:]).all()
+
+
 # Numerical stability ------------------------------------------------------------------------
 
 
@@ -151,6 +163,11 @@ def test_stablemax_is_a_softmax_of_logarithms(z):
 
 def test_stablemax_cross_entropy_never_vanishes():
     assert 0 < stablemax_cross_entropy([[1e300, 0.0]], [0]) < 1e-299
+    assert stablemax_cross_entropy([[-1.7e308, 1.7e308]], [0]) == pytest.approx(
+        2 * np.log(1.7e308), rel=1e-14
+    )
+    assert stablemax_cross_entropy([[1.7e308] * 3], [0]) == pytest.approx(np.log(3), rel=1e-12)
+    assert stablemax_cross_entropy([[5.0]], [0]) == 0.0
     logits = np.random.default_rng(0).normal(0, 5, (20, 4))
     labels = np.arange(20) % 4
     expected = -np.mean(log_stablemax(logits)[np.arange(20), labels])
@@ -166,6 +183,13 @@ def test_collapse_gap(dtype, bits):
     # 2 % on either side; half precision rounds the logit itself by 2^-8 = 0.004.
     assert softmax_losses([[1.02 * gap, 0.0]], [0], dtype)[0] == 0
     assert softmax_losses([[0.98 * gap, 0.0]], [0], dtype)[0] > 0
+
+
+def test_logits_beyond_the_range_of_a_precision():
+    """A gap of 1e6 is a collapse in half precision too, for the wrong label the largest loss there is."""
+    losses = softmax_losses([[1e6, 0.0], [0.0, 1e6], [1e6, -1e6]], [0, 0, 0], "float16")
+    np.testing.assert_array_equal(losses, np.array([0.0, 65504.0, 0.0], dtype=np.float16))
+    assert softmax_losses([[-1.7e308, 1.7e308]], [0], "float64")[0] == np.inf
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -219,6 +243,17 @@ def test_perp_grad():
     np.testing.assert_array_equal(perp_grad([np.zeros(3)], [np.ones(3)])[0], np.ones(3))
     np.testing.assert_array_equal(perp_grad([np.ones(3)], [np.ones(3)])[0], np.zeros(3))
     assert perp_grad([], []) == []
+
+
+@pytest.mark.parametrize("theta_scale", [1e-300, 1e-170, 1.0, 1e170, 1e307])
+@pytest.mark.parametrize("grad_scale", [1e-300, 1e-170, 1e170, 1e307])
+def test_perp_grad_at_any_scale(theta_scale, grad_scale):
+    """Squares of these overflow or vanish; the projection of (3, 4, 0) off (1, 1, 1) does not."""
+    theta, g = theta_scale * np.ones(3), grad_scale * np.array([3.0, 4.0, 0.0])
+    (plain,) = perp_grad([theta], [g], rescale=False)
+    np.testing.assert_allclose(plain / grad_scale, np.array([2.0, 5.0, -7.0]) / 3, rtol=1e-13)
+    (scaled,) = perp_grad([theta], [g])
+    np.testing.assert_allclose(np.linalg.norm(scaled / grad_scale), 5.0, rtol=1e-13)
 
 
 # XOR clusters -------------------------------------------------------------------------------
@@ -290,6 +325,7 @@ FOURIER = fourier_solution(5, 4, rng=0)
         (lambda: stablemax_cross_entropy([[1.0, 2.0]], [2]), ValueError, "labels"),
         (lambda: stablemax_cross_entropy([[1.0, 2.0]], [0.0]), TypeError, "labels"),
         (lambda: stablemax_cross_entropy([[1.0, 2.0]], [0, 1]), ValueError, "labels"),
+        (lambda: stablemax_cross_entropy(np.zeros((0, 2)), []), ValueError, "at least one sample"),
         (lambda: collapse_gap(int), TypeError, "dtype"),
         (lambda: collapse_gap("float32", 1), ValueError, "n_classes"),
         (lambda: perp_grad([np.ones(2)], []), ValueError, "equally many"),

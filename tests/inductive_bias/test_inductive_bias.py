@@ -594,8 +594,10 @@ def test_landmarks_refuse():
         NystroemFeatures(rbf, [[np.nan]])
     with pytest.raises(ValueError, match=r"k\(Z, landmarks\) of shape \(2, 1\), expected \(2, 2\)"):
         NystroemFeatures(lambda A, B: np.ones((len(A), 1)), np.zeros((2, 1)))
-    with pytest.raises(ValueError, match="no positive eigenvalue"):
+    with pytest.raises(ValueError, match="no eigenvalue of the kernel at landmarks exceeds rank_tol"):
         NystroemFeatures(lambda A, B: np.zeros((len(A), len(B))), np.zeros((2, 1)))
+    with pytest.raises(TypeError, match="kernel must be callable"):
+        NystroemFeatures(3, np.zeros((2, 1)))
     with pytest.raises(ValueError, match="rank_tol must lie in"):
         NystroemFeatures(rbf, np.zeros((2, 1)), rank_tol=0.0)
 
@@ -657,3 +659,23 @@ def test_reinforcement_difficulty_against_plain_formula():
     assert np.isfinite(far.log_bits)
     with pytest.raises(ValueError, match="n_observations must lie in"):
         reinforcement_difficulty(n_samples=n, error=eps, n_observations=0, resolution=delta)
+
+
+def test_errors_that_hardly_differ_are_fitted_as_a_normal_law():
+    """A gamma law of large shape is normal: I and its interval depend on (eps - mean) / sd alone."""
+    z = np.random.default_rng(0).standard_normal(200)
+    at = np.array([-2.0, 0.0, 2.0])
+    wide, *narrow = (inductive_bias_from_errors(1.0 + sd * z, 1.0 + sd * at) for sd in (1e-3, 1e-4, 1e-5))
+    for result in narrow:
+        np.testing.assert_allclose(result.estimate, wide.estimate, rtol=5e-3)
+        for end, wide_end in zip(result.confidence_interval, wide.confidence_interval):
+            np.testing.assert_allclose(end, wide_end, rtol=1e-2)
+    with pytest.raises(ValueError, match="up to a relative spread of"):
+        inductive_bias_from_errors(1.0 + 1e-9 * z, 1.0)
+
+
+def test_ncx2_fit_of_an_error_next_to_zero():
+    errors = np.append(np.random.default_rng(0).chisquare(1, 100), 5e-324)
+    result = inductive_bias_from_errors(errors, 0.1, method="ncx2_fit")
+    low, high = result.confidence_interval
+    assert low < result.estimate < high

@@ -178,3 +178,99 @@ def test_edge_and_contour_meet():
     # Slope dof / 2 in log x, to one rounding of log x itself.
     steps = np.diff(law.logcdf(x)) / np.diff(np.log(x))
     np.testing.assert_allclose(steps, 2.0, rtol=1e-11)
+
+
+def test_deep_targets_of_full_rank_have_a_finite_error():
+    """Two test points: the volume of a disc of radius sqrt(2 eps) times the density at its centre."""
+    rng = np.random.default_rng(5)
+    X, Z = rng.standard_normal((4, 2)), rng.standard_normal((2, 2))
+    y, t = np.sin(2 * X.sum(1)), np.sin(2 * Z.sum(1))
+    kernel = rbf(1.0)
+    eps = np.array([1e-30, 1e-100, 1e-300, 1e-308])
+    result = inductive_bias(kernel, X, y, Z, t, eps)
+    with mp.workdps(60):
+        inverse = mp.inverse(mp.matrix(kernel(X, X).tolist()))
+        c = mp.matrix(kernel(X, Z).tolist())
+        cov = mp.matrix(kernel(Z, Z).tolist()) - c.T * inverse * c
+        gap = c.T * inverse * mp.matrix(y.tolist()) - mp.matrix(t.tolist())
+        log_density = -(gap.T * mp.inverse(cov) * gap)[0] / 2 - mp.log(2 * mp.pi * mp.sqrt(mp.det(cov)))
+        exact = [-(log_density + mp.log(2 * mp.pi * mp.mpf(e))) for e in eps]
+        error = np.array([float(abs(mp.mpf(float(v)) - e)) for v, e in zip(result.estimate, exact)])
+    assert np.all(error <= 2 * result.numerical_error)
+    # The linear algebra moves the density at the centre by the same amount, however deep the target is.
+    assert np.all(result.numerical_error <= 1e-10)
+    assert np.all(result.numerical_error >= 0.9 * result.numerical_error[0])
+
+
+def test_arguments_that_many_scales_away_overflow():
+    for weights, x in (([1e-5], 1e306), ([1e-300, 1e-301], 1e10), ([1e-5, -1e-5], 1e308)):
+        law = GeneralizedChi2(weights, 3)
+        value, info = law.logcdf(x, return_info=True)
+        assert value == 0.0
+        assert info.converged
+        assert info.numerical_error < 1e-15
+        assert law.logsf(x) == -np.inf
+        assert law.logpdf(x) == -np.inf
+    assert GeneralizedChi2([1.0]).logcdf(1.7e308, return_info=True)[1].numerical_error < 1e-15
+
+
+def test_units_at_the_end_of_the_range():
+    """All of the data times 1e100: the same nats, rank, effective dofs, and no warning."""
+    rng = np.random.default_rng(5)
+    X, Z = rng.standard_normal((4, 2)), rng.standard_normal((3, 2))
+    y, t = np.sin(2 * X.sum(1)), np.sin(2 * Z.sum(1))
+    eps = np.array([0.1, 0.01])
+    one = inductive_bias(rbf(1.0), X, y, Z, t, eps)
+    for unit in (1e-100, 1e100):
+
+        def kernel(A, B, square=unit * unit):
+            return square * rbf(1.0)(A, B)
+
+        other = inductive_bias(kernel, X, unit * y, Z, unit * t, eps * unit**2)
+        np.testing.assert_allclose(other.estimate, one.estimate, rtol=1e-10)
+        np.testing.assert_allclose(other.numerical_error, one.numerical_error, rtol=0.1)
+        assert other.effective_dof == pytest.approx(one.effective_dof, rel=1e-10)
+
+
+def test_narrow_laws_far_from_their_mean_need_no_warning():
+    """chi'^2_1 of scale w about sqrt(B): log P = -(sqrt(x) - sqrt(B))^2 / (2 w) to leading order."""
+    for w in (1e-20, 1e-41, 1e-100, 1e-220):
+        law = GeneralizedChi2([w], shifts=[1.0])
+        with mp.workdps(30):
+            for x, tail in ((1e-12, law.logcdf), (0.25, law.logcdf), (4.0, law.logsf), (1e10, law.logsf)):
+                value, info = tail(x, return_info=True)
+                exact = -((mp.sqrt(mp.mpf(x)) - 1) ** 2) / (2 * mp.mpf(w))
+                assert abs(float(mp.mpf(float(value)) / exact) - 1) < 1e-12
+                assert np.isfinite(info.numerical_error)
+        assert law.logcdf(4.0, return_info=True)[1].numerical_error < 1e-15
+        assert law.skew() == pytest.approx(3 * np.sqrt(w), rel=1e-9)
+    value, info = GeneralizedChi2([1.0], 2).logsf(1e30, return_info=True)
+    assert value == pytest.approx(-5e29, rel=1e-13)
+    assert info.converged
+
+
+def test_unattainable_targets_beside_eigenvalues_near_rounding_warn_once():
+    """A smooth kernel in one dimension: other null spaces differ, and I is inf for each of them."""
+    rng = np.random.default_rng(0)
+    X, Z = rng.standard_normal((30, 1)), rng.standard_normal((20, 1))
+    y, t = np.sin(X[:, 0]), np.sin(Z[:, 0]) + rng.standard_normal(20)
+    with pytest.warns(UnattainableErrorWarning) as caught:
+        result = inductive_bias(rbf(1.0), X, y, Z, t, 1e-3, alpha=1e-3)
+    assert result.estimate == np.inf
+    assert len(caught) == 1
+
+
+def test_kernels_that_hardly_reach_the_test_points():
+    """Features of 1e-100 there: what the data say is below any rounding, and no operation overflows."""
+    X, Z = np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]])
+
+    class Features:
+        n_features = 3
+
+        def __call__(self, A):
+            values = np.hstack([A, A**2, A**3])
+            return values if A[0, 0] == 0.0 else 1e-100 * values
+
+    result = inductive_bias(Features(), X, [0.0, 1.0], Z, [0.5, -0.5], [1e-3, 1.0], alpha=1e-8)
+    assert result.estimate[0] > 1e190
+    assert result.estimate[1] == 0.0

@@ -1,14 +1,16 @@
 """Softmax classifiers: against scikit-learn, dense formulas, sampling and finite differences."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from theorylab.infinite_width import NNGPKernel, ScaleMixtureClassifier
-from theorylab.infinite_width._laplace import LaplaceMixture, laplace
+from theorylab.infinite_width._laplace import LaplaceMixture, laplace, normal_draws
 from theorylab.infinite_width._scale import log_prior
 from theorylab.infinite_width._variational import SparseVariational, divergence
 
@@ -143,3 +145,37 @@ def test_bad_input():
         ScaleMixtureClassifier(method="variational", n_inducing=0).fit(X, y)
     with pytest.raises(NotFittedError):
         ScaleMixtureClassifier(method="laplace").predict(X)
+
+
+def test_laplace_at_large_variances():
+    """At variances of 1e6 the modes are reached, and a warning tells that they are no summary."""
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((30, 2))
+    y = (X[:, 0] > 0) * 1 + (X[:, 1] > 0.5)
+    kernel = NNGPKernel(depth=2, activation="relu", w_var=2.0, b_var=0.1)
+    with pytest.warns(UserWarning, match=r"Laplace's method is unreliable.*normalise the inputs"):
+        large = ScaleMixtureClassifier(kernel, method="laplace").fit(1e3 * X, y)
+    assert max(mode.residual for mode in large._model.modes) < 1e-4
+    with pytest.warns(ConvergenceWarning, match="stopped short of the mode"):
+        ScaleMixtureClassifier(kernel, method="laplace").fit(1e9 * X, y)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_draws_prefer_no_class(k):
+    """Equal means and exchangeable spreads give equal probabilities, whatever the spread."""
+    draws = normal_draws(k)
+    np.testing.assert_allclose(special.softmax(1e3 * draws, axis=1).mean(axis=0), 1.0 / k, rtol=1e-12)
+    np.testing.assert_allclose(draws.mean(axis=0), 0.0, atol=1e-12)
+
+
+def test_variational_bound_at_large_variances():
+    """Long steps of the ascent leave the floating range without numerical warnings."""
+    rng = np.random.default_rng(4)
+    X = 1e6 * rng.standard_normal((30, 2))
+    y = (X[:, 0] > 0) * 1
+    kernel = NNGPKernel(depth=2, activation="relu", w_var=2.0, b_var=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = ScaleMixtureClassifier(kernel, method="variational", max_steps=50).fit(X, y)
+    assert np.isfinite(model.log_evidence_)
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1.0, rtol=1e-12)

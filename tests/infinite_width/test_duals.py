@@ -298,3 +298,13 @@ def test_distributional_slope_of_sign():
     assert abs(Ddot - (up - down) / (2 * h)) < 1e-9
     assert abs(Ddot - 2.0 / (np.pi * np.sqrt(a * b - c * c))) < 1e-14
     assert np.isposinf(duals.dual_activation(duals.sign(True), 1.0, 1.0, 1.0)[1])
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_rectified_monomials_of_extreme_unequal_variances(k):
+    """Only the product of the standard deviations counts: both lie far outside, it does not."""
+    act = duals.rectified_monomial(k)
+    far = duals.dual_activation(act, 1e-290, 1e290, [-0.6, 0.0, 0.3, 0.999])
+    near = duals.dual_activation(act, 1.0, 1.0, [-0.6, 0.0, 0.3, 0.999])
+    np.testing.assert_allclose(far, near, rtol=1e-11)
+    assert duals.dual_activation(act, 0.0, 2.0, 0.0)[0] == 0.0

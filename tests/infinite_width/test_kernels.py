@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theorylab.infinite_width import duals, kernels
+from theorylab.infinite_width import _pairs, duals, kernels
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(9, 4)), 2.0 * RNG.normal(size=(7, 4))
@@ -178,6 +178,21 @@ def test_distance_of_a_point_with_itself():
         naive = np.diag(K)[:, None] + np.diag(K)[None] - 2 * K
         np.testing.assert_allclose(D, naive, atol=1e-14 * np.abs(K).max() * 8)
     assert kernels.rkhs_sqdist(X.astype("f"), depth=2).dtype == np.float32
+
+
+def test_points_on_a_line_are_not_all_delicate(monkeypatch):
+    """Inputs on a line are parallel, but only pairs of similar norm need the costly treatment."""
+    line = np.linspace(-3.0, 3.0, 61)[:, None]
+    seen = []
+    recompute = _pairs.recompute
+
+    def count(net, A, B, dx, dy, rows, cols, **options):
+        seen.append(rows.size)
+        return recompute(net, A, B, dx, dy, rows, cols, **options)
+
+    monkeypatch.setattr(_pairs, "recompute", count)
+    kernels.nngp(line, depth=6, activation="erf", w_var=16.0, b_var=0.01)
+    assert 0 < sum(seen) < 61 * 60 / 4  # of 61 * 60 / 2 pairs
 
 
 def test_opposite_and_parallel_points():

@@ -227,6 +227,8 @@ def test_recurrent_by_random_networks():
             "equal shapes",
         ),
         (lambda: Conv((3, 3), "same"), ValueError, "padding"),
+        (lambda: Conv(3), ValueError, "filter_shape must hold two integers, got 3"),
+        (lambda: Conv((3, 3), strides=2), ValueError, "strides must hold two integers, got 2"),
         (lambda: Conv((3,)), ValueError, "two integers"),
         (lambda: Dense(-1.0), ValueError, "w_var"),
         (lambda: LayerNorm(0.0), ValueError, "eps"),

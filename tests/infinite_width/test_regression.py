@@ -546,3 +546,25 @@ def test_law_without_variance_says_so():
     assert np.all(np.isposinf(law.var()))
     assert np.all(np.isposinf(law.std()))
     assert np.all(np.isfinite(law.interval(0.95)[1]))
+
+
+@pytest.mark.parametrize("q", [1e-30, 0.1, 0.3, 0.62, 0.9, 1.0 - 1e-12])
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_quantiles_of_mixtures_with_atoms(q, scale):
+    """Components of width zero are atoms: at weights .2, .5, .3 the quantiles follow by hand."""
+    weights = np.array([0.2, 0.5, 0.3])
+    loc = scale * np.array([[-1.0], [0.0], [5.0]])
+    atoms = NormalMixture(weights, loc, 0.0 * loc)
+    by_hand = scale * (-1.0 if q <= 0.2 else 0.0 if q <= 0.7 else 5.0)
+    np.testing.assert_allclose(atoms.ppf(q), by_hand, rtol=1e-12, atol=1e-12 * scale)
+    # an atom of 1/2 in the middle of a normal
+    law = NormalMixture(np.array([0.5, 0.5]), np.zeros((2, 1)), np.array([[0.0], [scale]]))
+    level = 2.0 * (q if q < 0.5 else q - 0.5)
+    by_hand = 0.0 if 0.25 <= q <= 0.75 else scale * float(stats.norm.ppf(level))
+    np.testing.assert_allclose(law.ppf(q), by_hand, rtol=1e-3 if q > 0.99 else 1e-12, atol=1e-12 * scale)
+
+
+def test_interval_needs_a_probability():
+    law = NormalMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1)))
+    with pytest.raises(ValueError, match=r"confidence must lie in \[0, 1\], got 1.5"):
+        law.interval(1.5)

@@ -92,6 +92,11 @@ READ_ONLY.flags.writeable = False
             np.linalg.LinAlgError,
             "pivot 3 is not positive",
         ),
+        (
+            lambda: blocked_cholesky(np.diag([1.0, np.nan, 1.0]), block=2),
+            ValueError,
+            "A holds NaN or infinity in its first 2 rows",
+        ),
         (lambda: blocked_solve(np.eye(3), np.ones(2)), ValueError, "b has shape"),
         (
             lambda: kernels.nngp(np.eye(2), depth=1, accum_dtype=np.float32),

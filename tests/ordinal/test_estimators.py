@@ -104,6 +104,20 @@ def test_declared_class_that_does_not_occur(estimator, absent):
     assert np.isfinite(model.decision_function(X)[:, present]).all()
 
 
+def test_logits_beyond_the_range_of_floats():
+    """Finite rows get probabilities even where their logits overflow, next to an infinite boundary too."""
+    X, y = simulate(100, 3, 3, 0)
+    Z = np.random.default_rng(1).choice([-1.0, 1.0, 0.0], (10, 3)) * 5e306
+    with pytest.warns(UserWarning, match="no sample of the declared classes"):
+        model = PrestoClassifier(0.001, class_order=[0, 1, 2, 3, 4]).fit(X, y + 1)
+    model.coef_ = 1e3 * model.coef_
+    for rows in (Z, sp.csr_array(Z)):
+        p = model.predict_proba(rows)
+        np.testing.assert_allclose(p.sum(axis=1), 1.0)
+        assert not p[:, [0, 4]].any()
+    np.testing.assert_array_equal(p, model.predict_proba(Z * 1e-10))  # all of them are certain
+
+
 def test_absent_middle_class_where_slopes_cross():
     """The two equal boundaries of an absent class must not be parted when crossing logits are sorted."""
     rng = np.random.default_rng(3)

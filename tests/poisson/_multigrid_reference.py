@@ -100,12 +100,14 @@ def preconditioner(level, recipe, depth=0, split=True):
         if live:
             B[np.ix_(live, live)] = scipy.linalg.pinvh(A[np.ix_(live, live)], rtol=1e-12)
         return B
-    u, v = (w1, w2) if depth == 0 else (w1c, w2c)
+    sweeps = [w1, w2] if depth == 0 else [w1c, w2c, w1c, w2c]
     owner, below = coarsen(place, coupled, air, alpha, split)
     P = transfer(coupled, air, owner, len(below[0]), tf, td)
     one = np.eye(len(d))
-    X = u * inverse
-    X = X + v * inverse @ (one - A @ X)
+    X = np.zeros_like(A)
+    for w in sweeps:
+        X = X + w * inverse @ (one - A @ X)
     X = X + oc * P @ preconditioner(below, recipe, depth + 1, split) @ P.T @ (one - A @ X)
-    X = X + v * inverse @ (one - A @ X)
-    return X + u * inverse @ (one - A @ X)
+    for w in reversed(sweeps):
+        X = X + w * inverse @ (one - A @ X)
+    return X

@@ -326,10 +326,10 @@ def test_limits_of_iterations():
     assert not zero.any()
 
 
-# Eight in 2-D and ten in 3-D are wished for. Measured: porous 8-9, thin walls 8-10, in 3-D thin walls 10-12.
+# Eight in 2-D and ten in 3-D are wished for. Measured: porous 7-8, thin walls 7-9, in 3-D thin walls 9-12.
 @pytest.mark.parametrize("family", problems.FAMILIES)
 def test_counts_2d(family):
-    most = {"walls": 10, "porous": 10}.get(family, 8)
+    most = {"walls": 9}.get(family, 8)
     for seed in range(2):
         flags, b = problems.make(family, (256, 256), seed)
         assert LearnedMultigrid(flags, recipe="learned")._solve(b, None, 1e-6, 0.0, 50, True)[2] <= most
@@ -337,14 +337,14 @@ def test_counts_2d(family):
 
 @pytest.mark.parametrize("family", problems.FAMILIES)
 def test_counts_3d(family):
-    most = {"walls": 13}.get(family, 10)
+    most = {"walls": 12}.get(family, 8)
     flags, b = problems.make(family, (64, 64, 64), 0)
     assert LearnedMultigrid(flags, recipe="learned")._solve(b, None, 1e-6, 0.0, 50, True)[2] <= most
 
 
 def test_split_aggregates_beat_blocks():
     """Control: blocks that are not split leak through thin walls."""
-    flags, b = problems.make("walls", (32, 32), 5)
+    flags, b = problems.make("walls", (48, 48), 5)
     fluid = flags == 1
     level = first_level(flags)
     A = matrix(*level[1:])

@@ -49,7 +49,7 @@ def check(flags, b, p, rtol):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_four_cells(method):
-    """The golden values of the specification."""
+    """Golden values."""
     p = solve_pressure(box(2, 2), np.ones((4, 4)), method=method, rtol=1e-12)
     assert_close(p[1:3, 1:3], np.full((2, 2), 0.5), rtol=1e-11)
     b = np.zeros((4, 4))

@@ -83,7 +83,8 @@ def compare(
     Raises
     ------
     ValueError
-        Where theory and simulation have different problems or numbers of steps.
+        Where theory and simulation have different problems or numbers of steps, or
+        there is a single network.
     TypeError
         For arguments of another kind.
 
@@ -99,6 +100,10 @@ def compare(
     sigma = check_real(sigma, "sigma", low=0.0)
     rtol = check_real(rtol, "rtol", low=0.0)
     solutions = _solutions(res, sim)
+    if sim.n_seeds < 2:
+        raise ValueError(
+            "sim holds a single network, expected at least two to tell how they scatter; raise n_seeds"
+        )
     train = _judge([r.train_loss for r in solutions], sim.train_loss, sigma, rtol)
     test = _judge([r.test_loss for r in solutions], sim.test_loss, sigma, rtol)
     (z0, relative0, used0, finest0), (z1, relative1, used1, finest1) = train, test

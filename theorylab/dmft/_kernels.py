@@ -53,7 +53,7 @@ def v_rows(lo: int, hi: int, t: int, right: Any, psi: Any, offsets: Any, v_row: 
 
 @jit(fastmath=REASSOC)
 def tangent_rows(
-    lo: int, hi: int, block: int, t: int, first: int, size: int, start: int,
+    lo: int, hi: int, block: int, t: int, first: int, size: int,
     response: Any, slope: Any, curve: Any, pull: Any, delta_now: Any, half_bulk: float, z_row: Any,
     dg: Any, dd: Any, offsets: Any, firsts: Any, counts: Any, sums: Any,
 ) -> None:  # fmt: skip
@@ -69,12 +69,10 @@ def tangent_rows(
     for n in range(lo, hi):
         dh[:] = 0.0
         ddelta[:] = 0.0
-        for tau in range(start, t):
+        for tau in range(first, t):
             length = counts[tau]
-            shift = first - firsts[tau]
-            lead = shift if shift > 0 else 0
+            lead = first - firsts[tau]  # windows only move on
             width = length - lead
-            place = lead - shift
             base = offsets[tau] * size * size
             for p in range(size):
                 for q in range(size):
@@ -82,7 +80,7 @@ def tangent_rows(
                     past = dg[n, begin : begin + width]
                     for r in range(size):
                         weight = -response[r, tau * size + p]
-                        target = dh[r, q, place : place + width]
+                        target = dh[r, q, :width]
                         for s in range(width):
                             target[s] += weight * past[s]
             if half_bulk != 0.0:
@@ -90,7 +88,7 @@ def tangent_rows(
                 for q in range(size):
                     begin = offsets[tau] * size + q * length + lead
                     old = dd[n, begin : begin + width]
-                    target = ddelta[q, place : place + width]
+                    target = ddelta[q, :width]
                     for s in range(width):
                         target[s] += weight * old[s]
         for r in range(size):

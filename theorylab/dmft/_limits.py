@@ -21,7 +21,7 @@ def marchenko_pastur(nu: float) -> tuple[Array, Array]:
     """Return nodes and weights of the continuous part of the spectrum of ``X^T X / nu``.
 
     The nodes are midpoints in theta of ``l = centre + half cos(theta)``; the
-    weights sum to ``min(1, nu)``.
+    weights sum to ``min(1, nu)``, close to nu = 1 up to 1e-4.
     """
     theta = (np.arange(NODES) + 0.5) * (math.pi / NODES)
     root = math.sqrt(1.0 / nu)
@@ -48,7 +48,7 @@ def lazy_limit(nu: float, eps: float, kappa: float, t: ArrayLike) -> tuple[Any, 
     Returns
     -------
     train, test : float or ndarray
-        Of the shape of `t`.
+        Of the shape of `t`; infinite once an unstable step size has overflown.
 
     Raises
     ------
@@ -87,13 +87,16 @@ def lazy_limit(nu: float, eps: float, kappa: float, t: ArrayLike) -> tuple[Any, 
     rate = nodes + ridge
     flat = times.reshape(-1)
     train, test = np.empty(flat.size), np.empty(flat.size)
-    kernel_mass = max(0.0, 1.0 - nu)
-    for i, step in enumerate(flat):
-        left = (1.0 - kappa * rate) ** step
-        # Directions outside the span of the data (nu < 1), or outside that of the inputs (nu > 1).
-        rest = (kernel_mass / nu + 1.0 - 1.0 / nu) * (1.0 - kappa * ridge) ** (2.0 * step)
-        train[i] = 0.5 * (float(weights @ left**2) / nu + rest)
-        test[i] = 0.5 + float(weights @ (nodes * ((1.0 - left) / rate) ** 2)) / (2.0 * nu)
+    # What is left of the unit mass decays by the ridge alone: samples beyond the dimensions (nu > 1), and
+    # near nu = 1 what the midpoints miss of the pole that the density then has at 0.
+    left_over = 1.0 - float(weights.sum()) / nu
+    with np.errstate(over="ignore"):  # beyond the limit of stability the losses grow to infinity
+        for i, step in enumerate(flat):
+            left = (1.0 - kappa * rate) ** step
+            still = (1.0 - kappa * ridge) ** (2.0 * step)
+            rest = left_over * still if math.isfinite(still) else 0.0  # the others are infinite by then
+            train[i] = 0.5 * (float(weights @ left**2) / nu + rest)
+            test[i] = 0.5 + float(weights @ (nodes * ((1.0 - left) / rate) ** 2)) / (2.0 * nu)
     if times.ndim == 0:
         return float(train[0]), float(test[0])
     return train.reshape(times.shape), test.reshape(times.shape)

@@ -60,7 +60,7 @@ class March:
         self.components = np.full((n_steps, 3), np.nan)
         self.diverged_at: int | None = None
         self.sweeps = 1
-        self.largest_rise, self.smallest_schur = 0.0, math.inf
+        self.largest_rise, self.rise_at, self.smallest_schur = 0.0, 0, math.inf
         self.rng, self.sampler = copy.deepcopy(rng), sampler
         self._start_paths(rng)
         self._allocate(dtype, memory)
@@ -218,7 +218,9 @@ class March:
         if not math.isfinite(loss) or loss > BLOW_UP * max(1.0, float(self.train[0])):
             return False
         if t > 0 and loss > 1e-8 * max(1.0, float(self.train[0])):
-            self.largest_rise = max(self.largest_rise, loss / max(float(self.train[t - 1]), 1e-300))
+            rise = loss / max(float(self.train[t - 1]), 1e-300)
+            if rise > self.largest_rise:
+                self.largest_rise, self.rise_at = rise, t
         return True
 
     def _bulk(self, t: int, pool: ThreadPoolExecutor | None) -> None:
@@ -273,7 +275,7 @@ class March:
 
         def block(lo: int, hi: int, k: int) -> None:
             _kernels.tangent_rows(
-                lo, hi, k, t, first, size, first, response, slope, curve, pull, delta,
+                lo, hi, k, t, first, size, response, slope, curve, pull, delta,
                 0.5 * self.rows.quad_bulk, self.z_row, self.dg, self.dd,
                 self.offsets, self.firsts, self.counts, self.sums,
             )  # fmt: skip

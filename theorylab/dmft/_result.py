@@ -40,8 +40,9 @@ class DMFTResult:
     diagnostics : dict
         `smallest_schur` (relative; near or above 0 is sound), `rank` of the
         factorised covariance, `predicted_bytes`, `diverged_at` (None or a step),
-        `largest_rise` of the train loss in one step, `truncation_error`, the number
-        of `sweeps` (1 for the forward method), and the settings of the run.
+        `largest_rise` of the train loss in one step, `truncation_error` of the test loss
+        (None for whole memory), the number of `sweeps` (1 for the forward method), and
+        the settings of the run.
     """
 
     spec: Network

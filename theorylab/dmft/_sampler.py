@@ -141,7 +141,7 @@ class CholeskyPaths:
         self.pivots: list[int] = []
         self.factor = np.zeros((16, 16))
         self.overlaps: list[float] = []
-        self.smallest = math.inf
+        self.smallest, self.smallest_at = math.inf, 0
 
     def draw(self, t: int, row: Array, m: Array) -> Array:
         """Return chi(t) of shape (S, K) from the covariances `row` (K, (t+1) K) and the overlaps m(t)."""
@@ -160,8 +160,8 @@ class CholeskyPaths:
             right = row[self.pivots] - m * np.asarray(self.overlaps)
             weights = solve_triangular(self.factor[:rank, :rank], right, lower=True, check_finite=False)
         rest = variance - m * m - float(weights @ weights)
-        if variance > 0.0:
-            self.smallest = min(self.smallest, rest / variance)
+        if variance > 0.0 and rest / variance < self.smallest:
+            self.smallest, self.smallest_at = rest / variance, index // self.size
         # The column is drawn even where it is dropped, so that an ulp cannot shift the random stream.
         fresh = self.basis.fresh()
         path = m * self.basis.u + self.basis.combine(weights)
@@ -199,7 +199,7 @@ class RecursionPaths:
         self.signs = basis.rng.choice([-1.0, 1.0], size=(ROUNDS, basis.n, 1))
         self.shuffles = [basis.rng.permutation(basis.n) for _ in range(ROUNDS)]
         self.fence = np.empty((basis.n, 0))
-        self.smallest = math.inf
+        self.smallest, self.smallest_at = math.inf, 0
 
     def draw(self, t: int, row: Array, m: Array) -> Array:
         """Return chi(0); later times come from :meth:`march`."""

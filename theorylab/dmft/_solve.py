@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._lib.checks import check_choice, check_int
 from .._lib.rng import RNGLike, as_generator
@@ -17,6 +17,8 @@ from ._result import DMFTResult
 from ._rows import initial_overlaps, make_rows
 from ._spec import Network, Task, check_problem
 from ._steps import check_precision, check_step, describe_step
+
+Array = NDArray[np.float64]
 
 #: A rise of the train loss in one step that is worth a warning, once it is above rounding.
 RISE = 1.05
@@ -113,8 +115,9 @@ def dmft_solve(
         always accumulated in float64.
     memory : int, optional
         Keep the response of the forces over this many steps only (that to the
-        initial condition is always kept). A second run at half the length
-        estimates the error.
+        initial condition is always kept). A second run at half the length (at
+        twice the length for 1) estimates the error: the change of the test loss,
+        times the number of doublings from the window to the whole run.
     sampler : {"cholesky", "recursion"}
         How paths are drawn: by factorising the covariance (least noise) or from
         the weight equation with a fixed random orthogonal map of the samples.
@@ -207,11 +210,14 @@ def dmft_solve(
         return march
 
     with one_blas_thread(), np.errstate(all="ignore"):
-        # The shorter run comes first, and leaves only its curve: two histories at once would double the peak.
+        # The other run comes first, and leaves only its curve: two histories at once would double the peak.
         truncated = window is not None and window < steps
-        half = run(max(1, window // 2), again).test if window is not None and truncated else None
+        other = run(window // 2 or 2, again).test if window is not None and truncated else None
         march = run(window, generator)
-        error = None if half is None else float(np.nanmax(np.abs(half - march.test), initial=0.0))
+        error = None
+        if window is not None and other is not None:
+            # Responses decay slowly: every doubling up to the whole run may change as much as this one.
+            error = max(1.0, math.log2(steps / window)) * _distance(other, march.test)
     settings: dict[str, Any] = {
         "kappa": step, "sampler": sampler, "n_samples": samples, "memory": window,
         "predicted_bytes": needed, "truncation_error": error, "method": method, "without": without,
@@ -220,23 +226,37 @@ def dmft_solve(
     return march.result(spec, prob, step, settings, kind)
 
 
+def _distance(first: Array, second: Array) -> float:
+    """Return the largest difference of two curves, infinity where only one of them has diverged."""
+    if np.any(np.isnan(first) != np.isnan(second)):
+        return math.inf
+    return float(np.nanmax(np.abs(first - second), initial=0.0))
+
+
 def _warn(march: Any, settings: dict[str, Any]) -> None:
     """Tell about divergence, a rising loss, or a covariance that is none."""
+    from ._sampler import DROP
+
     step = describe_step(settings["kappa"])
-    told = f"kappa={step}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}"
+    told = (
+        f"kappa={step}, sampler={settings['sampler']!r}, n_samples={settings['n_samples']}, "
+        f"drop tolerance {DROP:g}"
+    )
     if march.diverged_at is not None:
         message = (
-            f"dmft_solve diverged at step {march.diverged_at} ({told}, drop tolerance 1e-6): the entries "
+            f"dmft_solve diverged at step {march.diverged_at} ({told}): the entries "
             "from there on are NaN; gradient descent itself may be unstable: lower kappa, or raise n_samples"
         )
     elif march.smallest_schur < SCHUR:
         message = (
-            f"dmft_solve lost the positivity of its covariance (relative Schur complement "
-            f"{march.smallest_schur:.2g}; {told}); raise n_samples, lower kappa, or use sampler='recursion'"
+            f"dmft_solve lost the positivity of its covariance at step {march.paths.smallest_at} (relative "
+            f"Schur complement {march.smallest_schur:.2g}; {told}); raise n_samples, lower kappa, "
+            "or use sampler='recursion'"
         )
     elif march.largest_rise > RISE:
         message = (
-            f"the train loss of dmft_solve rose by the factor {march.largest_rise:.3g} in one step ({told}); "
+            f"the train loss of dmft_solve rose by the factor {march.largest_rise:.3g} in one step, "
+            f"to step {march.rise_at} ({told}); "
             "gradient descent is near its stability limit: lower kappa, or raise n_samples if not meant"
         )
     else:

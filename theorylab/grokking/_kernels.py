@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numba
 import numpy as np
 
 from .._lib.jit import REASSOC, jit
+
+#: Sums of squares in between neither overflow nor lose digits.
+SMALL, LARGE = 1e-200, 1e200
 
 
 @jit
@@ -69,27 +73,41 @@ def adamw(
 
 
 @jit(fastmath=REASSOC)
-def perpendicular(theta: Any, g: Any, out: Any, rescale: bool) -> None:
-    """Fill ``out`` with the part of g perpendicular to theta; sums in double precision, three passes."""
+def perpendicular(theta: Any, g: Any, out: Any, rescale: bool, unit_t: float, unit_g: float) -> bool:
+    """Fill ``out`` with the part of g perpendicular to theta; False, and nothing written, out of range.
+
+    Sums are those of ``theta * unit_t`` and ``g * unit_g`` in double precision.
+    """
     along, length, size = 0.0, 0.0, 0.0
     for i in range(g.size):
-        t, d = np.float64(theta[i]), np.float64(g[i])
+        t, d = unit_t * np.float64(theta[i]), unit_g * np.float64(g[i])
         along += t * d
         length += t * t
         size += d * d
-    ratio = along / length if length > 0.0 else 0.0
+    if not (SMALL < length < LARGE and SMALL < size < LARGE):
+        return False
+    ratio = along / length
     kept = 0.0
     for i in range(g.size):
-        value = np.float64(g[i]) - ratio * np.float64(theta[i])
+        value = unit_g * np.float64(g[i]) - ratio * (unit_t * np.float64(theta[i]))
         out[i] = value
         kept += value * value
+    factor = 1.0 / unit_g
+    if rescale and kept > 0.0:
+        factor *= np.sqrt(size / kept)
     # A gradient wholly along the parameters leaves rounding errors only, which are no direction.
     if kept <= 1e-28 * size:
         out[:] = 0
-    elif rescale:
-        factor = np.sqrt(size / kept)
+    elif factor != 1.0:
         for i in range(g.size):
             out[i] *= factor
+    return True
+
+
+def unit(x: Any) -> float:
+    """Return a power of two that brings the largest entry near 1; 0 where all entries vanish."""
+    largest = float(max(x.max(), -x.min())) if x.size else 0.0
+    return math.ldexp(1.0, min(1023, 1 - math.frexp(largest)[1])) if largest > 0.0 else 0.0
 
 
 def threads() -> int:

@@ -96,7 +96,7 @@ def log_stablemax(z: ArrayLike, axis: int = -1) -> Any:
 def _check_labels(labels: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Return class indices, one per row of logits."""
     index = np.asarray(labels)
-    if index.dtype.kind not in "iu":
+    if index.dtype.kind not in "iu" and index.size:
         raise TypeError(f"labels has dtype {index.dtype}, expected integers")
     if index.shape != shape[:-1]:
         raise ValueError(f"labels has shape {index.shape}, expected {shape[:-1]} to match the logits")
@@ -132,17 +132,11 @@ def stablemax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> float:
     index = _check_labels(labels, x.shape)
     if index.size == 0:
         raise ValueError(f"logits has shape {x.shape}, expected at least one sample")
-    s = np.where(x >= 0, np.abs(x) + 1, 1 / (np.abs(x) + 1))
-    own = np.take_along_axis(s, index[..., None], axis=-1)
+    log_s = np.sign(x) * np.log1p(np.abs(x))
+    own = np.take_along_axis(log_s, index[..., None], axis=-1)[..., 0]
+    np.put_along_axis(log_s, index[..., None], -np.inf, axis=-1)
     # log(1 + rest / own) keeps its digits where the own class has almost all of the mass.
-    return float(np.mean(np.log1p(_rest(s, index) / own)))
-
-
-def _rest(s: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the sum over the other classes without cancellation."""
-    others = s.copy()
-    np.put_along_axis(others, index[..., None], 0.0, axis=-1)
-    return np.asarray(others.sum(axis=-1, keepdims=True))
+    return float(np.mean(np.logaddexp(0.0, np.logaddexp.reduce(log_s, axis=-1) - own)))
 
 
 def collapse_gap(dtype: DTypeLike, n_classes: int = 2) -> float:
@@ -198,7 +192,8 @@ def softmax_losses(logits: ArrayLike, labels: ArrayLike, dtype: DTypeLike = np.f
     Returns
     -------
     ndarray, shape (...)
-        Exactly 0 where the softmax has collapsed.
+        Exactly 0 where the softmax has collapsed. Logits beyond the range of the
+        precision count as its largest number.
 
     Examples
     --------
@@ -208,10 +203,9 @@ def softmax_losses(logits: ArrayLike, labels: ArrayLike, dtype: DTypeLike = np.f
     kind = _precision(dtype)
     x = np.asarray(_logits(logits, "logits", -1)[1])
     index = _check_labels(labels, x.shape)
-    with np.errstate(over="ignore"):
-        z = x.astype(kind)
-    z = z - z.max(axis=-1, keepdims=True)
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
+        z = np.clip(x, -np.finfo(kind).max, np.finfo(kind).max).astype(kind)
+        z = z - z.max(axis=-1, keepdims=True)
         # The others are added in this precision, then the largest's 1 to them, as a careful kernel does.
         top = z.argmax(axis=-1)[..., None]
         others = np.exp(z)
@@ -347,10 +341,16 @@ def _perpendicular(theta: ArrayLike, g: ArrayLike, rescale: bool, k: int) -> Any
     if t.shape != grad.shape:
         raise ValueError(f"grads[{k}] has shape {grad.shape}, expected {t.shape} to match params[{k}]")
     if xp is np:
-        from ._kernels import perpendicular
+        from ._kernels import perpendicular, unit
 
         out = np.empty_like(grad)
-        perpendicular(t.reshape(-1), grad.reshape(-1), out.reshape(-1), rescale)
+        rows = t.reshape(-1), grad.reshape(-1), out.reshape(-1)
+        if not perpendicular(*rows, rescale, 1.0, 1.0):  # zeros, or squares that overflow or vanish
+            units = unit(t), unit(grad)
+            if 0.0 in units:
+                out[...] = grad
+            else:
+                perpendicular(*rows, rescale, *units)
         return out
     flat_t, flat = t.reshape(-1).astype(xp.float64), grad.reshape(-1).astype(xp.float64)
     tiny = 1e-30

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,8 @@ CACHED = 1 << 19
 #: Parts of the training set with gradients of their own; they are added in order, whatever the threads.
 PARTS = 4
 BETAS, TINY = (0.9, 0.98), 1e-8
+#: Train loss that counts as divergence; that of predicting nothing is 1/p.
+BLOW_UP = 1e6
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class ModularTraining:
     train_loss, train_accuracy, test_accuracy : ndarray, shape (M,)
         The loss is the mean square over all entries of the output. Accuracies
         are those on the labels of the data set, for the test set the true ones
-        (NaN where it is empty).
+        (NaN where it is empty). All are NaN from a divergence on.
     weights : (U, V, W), each of shape (p, N)
     """
 
@@ -69,15 +73,18 @@ class _Part:
             n = cut.stop - lo
             a, b = self.first[cut], self.second[cut]
             h, z, out = self.hidden[:n], self.square[:n], self.output[:n]
-            gather(U, V, a, b, h, z)
-            np.matmul(z, W.T, out=out)
-            loss, hits = residual(out, self.labels[cut])
-            total, right = total + loss, right + hits
-            if learn:
-                np.matmul(out, W, out=self.back[:n])
-                np.matmul(out.T, z, out=self.product)
-                self.gradients[2][:] += self.product
-                scatter(h, self.back[:n], a, b, self.gradients[0], self.gradients[1])
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # told by the loss; threads know no other's state
+                gather(U, V, a, b, h, z)
+                np.matmul(z, W.T, out=out)
+                loss, hits = residual(out, self.labels[cut])
+                total, right = total + loss, right + hits
+                if learn:
+                    np.matmul(out, W, out=self.back[:n])
+                    np.matmul(out.T, z, out=self.product)
+                    self.gradients[2][:] += self.product
+                    scatter(h, self.back[:n], a, b, self.gradients[0], self.gradients[1])
         return total, right
 
 
@@ -120,6 +127,11 @@ def train_modular(
     ValueError, TypeError
         For arguments out of range or of another kind.
 
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        Where training diverges; the log ends in NaN, and the weights are the last ones reached.
+
     Notes
     -----
     The output is ``W (U_a + V_b)^2``, the loss its mean square distance to the
@@ -158,6 +170,18 @@ def train_modular(
     return _descend(data, (U, V, W), epochs, rate, decay, every, kind)
 
 
+def _warn(epoch: int, lr: float, decay: float) -> None:
+    """Tell about divergence."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    warnings.warn(
+        f"train_modular diverged at epoch {epoch} (lr={lr:g}, weight_decay={decay:g}); "
+        "the log is NaN from there on; lower lr, or weight_decay below 1/lr",
+        ConvergenceWarning,
+        stacklevel=4,
+    )
+
+
 def _split(data: ModularData, index: Any, labels: Any, width: int, dtype: np.dtype) -> list[_Part]:
     """Cut pairs into parts; how many depends on the data alone."""
     pieces = np.array_split(index, PARTS) if index.size >= 512 else [index]
@@ -189,9 +213,12 @@ def _descend(
         for epoch in range(epochs + 1):
             learn = epoch < epochs
             noted = epoch % every == 0 or not learn
-            if not learn and not noted:
-                break
             loss, right = evaluate(parts, learn)
+            if not loss / (n * p) < BLOW_UP:
+                _warn(epoch, lr, decay)
+                rest = [e for e in range(epoch, epochs + 1) if e % every == 0 or e == epochs]
+                log += [(e, math.nan, math.nan, math.nan) for e in rest]
+                break
             if noted:
                 hits = evaluate(check, False)[1] / data.test.size if data.test.size else float("nan")
                 log.append((epoch, loss / (n * p), right / n, hits))

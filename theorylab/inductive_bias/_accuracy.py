@@ -67,12 +67,16 @@ def feature_rounding(
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The spectrum as the error propagation needs it; s, b^2 and outputs of the directions kept."""
+    """The spectrum as the error propagation needs it; s, b^2 and outputs of the directions kept.
+
+    `full` tells that these are all directions: then no error of the mean is out of the hypotheses' reach.
+    """
 
     s: NDArray[Any]
     squares: NDArray[Any]
     outputs: NDArray[Any]
     null: float
+    full: bool
     count: int
     error: Rounding
 
@@ -97,16 +101,20 @@ class Sensitivity:
             spectrum.squares[kept],
             outputs,
             null,
+            spectrum.values.shape[1] == spectrum.n_test and bool(kept.all()),
             spectrum.n_test * spectrum.n_outputs,
             error,
         )
 
     def floor_error(self) -> float:
         """Return the error of the irreducible error q0 = sum of b^2 over null directions / (N k)."""
+        if self.full:
+            return 0.0
         null, e = math.sqrt(self.null), self.error
-        turn = e.cov * np.linalg.norm(np.sqrt(self.squares) / self.s)
-        turn += e.root * np.linalg.norm(np.sqrt(self.squares / self.s))
-        moved = float(turn) + e.gap
+        with np.errstate(over="ignore", invalid="ignore"):
+            turn = e.cov * np.linalg.norm(np.sqrt(self.squares) / self.s)
+            turn += e.root * np.linalg.norm(np.sqrt(self.squares / self.s))
+            moved = float(turn + e.gap)
         if not math.isfinite(moved):
             return math.inf
         return 4.0 * _EPS * self.null / self.count + (2.0 * null * moved + moved * moved) / self.count
@@ -114,25 +122,28 @@ class Sensitivity:
     def tail_error(self, crossing: float, above: float) -> float:
         """Return the error of the log-tail at `above` the irreducible error, its contour through `crossing`.
 
-        It is that of K(t) at the crossing t: with tau = 2 |t| / (N k), M = 1 / (1 - 2 t s / (N k)), z = M b,
-        ``dK = (k/2) tau tr(M dS) + (tau^2 / 2) z' dS z + tau z' dg``. Infinite where an eigenvalue that
-        matters, or the distance `above`, may be rounding alone.
+        It is that of K(t) at the crossing t: with tau = 2 |t| / (N k), z = G b, and
+        G = tau / (1 - 2 t S / (N k)), ``dK = (k/2) tr(G dS) + z' dS z / 2 + z' db``. Infinite where an
+        eigenvalue that matters, or the distance `above`, may be rounding alone.
         """
         left = 1.0 - self.floor_error() / above
         if not left > 0.0:
             return math.inf
-        tau = 2.0 * abs(crossing) / self.count
         with np.errstate(over="ignore", invalid="ignore"):
-            m = 1.0 / (1.0 - 2.0 * crossing * (self.s / self.count))
-            x = tau * m * (self.error.cov + 2.0 * np.sqrt(self.s) * self.error.root)
+            tau = 2.0 * (abs(crossing) / self.count)
+            # In this form an infinite t, next to the end of the support, is no exception.
+            g = 1.0 / (1.0 / tau - math.copysign(1.0, crossing) * self.s)
+            x = g * (self.error.cov + 2.0 * np.sqrt(self.s) * self.error.root)
             if not np.all(x < 1.0):
                 return math.inf
             trace = -float(np.sum(0.5 * self.outputs * np.log1p(-x)))
-            kept2 = float(np.sum(m * m * self.squares))
-            length = math.sqrt(kept2 + self.null)
-            rooted = math.sqrt(float(np.sum(self.s * m * m * self.squares)))
-            form = 0.5 * tau * tau * self.error.cov * (kept2 + 2.0 * math.sqrt(kept2 * self.null))
-            form += tau * tau * self.error.root * rooted * length
-            line = tau * self.error.gap * (length + 0.5 * self.error.gap)
+            z = g * np.sqrt(self.squares)
+            kept, rooted = float(np.linalg.norm(z)), float(np.linalg.norm(np.sqrt(self.s) * z))
+            away = 0.0 if self.full else tau * math.sqrt(self.null)
+            length = math.hypot(kept, away)
+            form = 0.5 * self.error.cov * kept * (kept + 2.0 * away)
+            form += self.error.root * rooted * length
+            farthest = float(g.max()) if self.full else tau
+            line = self.error.gap * (length + 0.5 * farthest * self.error.gap)
             total = trace + (form / (1.0 - float(x.max(initial=0.0))) + line) / left
         return total if math.isfinite(total) else math.inf

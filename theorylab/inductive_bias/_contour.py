@@ -247,7 +247,7 @@ def _log_tail(
     for i in range(n):
         inverse = 1.0 / (1.0 - 2.0 * w[i] * c)
         y[i] = 2.0 * w[i] * c * inverse
-        beta[i] = b[i] * c * inverse * inverse
+        beta[i] = (b[i] * inverse) * (c * inverse)
         ymax = max(ymax, abs(y[i]))
         shifted = shifted or beta[i] != 0.0
         definite = definite and w[i] * w[0] > 0.0
@@ -303,6 +303,9 @@ def _log_tail(
     else:
         # The leading term of the saddlepoint expansion is the best that is left; its error is told as inf.
         log_value = height + math.log(scale) - 0.5 * math.log(2.0 * math.pi * max(a2, 0.2))
+    if not converged and height < -1e15:
+        # The factor before the exponential, of some dozen nats at most, is lost beside it.
+        error, converged = 1e-13 * abs(height), True
     row[LOG_PDF if density else LOG_TAIL] = log_value
     # Two values of an unconverged integral may agree by chance: no finite error would be honest.
     row[ERROR] = error + rounding if converged else math.inf
@@ -380,6 +383,11 @@ def log_tails(x: Any, w: Any, k: Any, b: Any, sigma: Any, upper: Any, tol: Any, 
                 gap = math.lgamma(half + 1.0) + half - half * math.log(half)
                 row[CHERNOFF] = min(edge + gap, 0.0)
                 continue
+        if not abs(x[p] / scale) < math.inf:
+            # So many scales out that the logarithm itself leaves the range of numbers.
+            rows[p, LOG_TAIL] = rows[p, CHERNOFF] = rows[p, LOG_PDF] = -math.inf
+            rows[p, CONVERGED], rows[p, CROSSING] = 1.0, math.nan
+            continue
         _log_tail(ws, k, bs, sigma / scale, x[p] / scale, sign, tol, density, rows[p], work, out)
         rows[p, CROSSING] /= scale
         rows[p, LOG_PDF] -= math.log(scale)

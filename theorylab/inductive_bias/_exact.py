@@ -48,7 +48,8 @@ def exact_bias(
         # The floor itself is known to its error only: I is at least its value a little above.
         low = np.where(at_floor, -np.asarray(law.logcdf(eps + 2.0 * sensitivity.floor_error())), low)
     kept = spectrum.cut(rank_tol)
-    w = np.where(kept, spectrum.values, 0.0)
+    # Relative to the largest: squares of eigenvalues may leave the range of floating-point numbers.
+    w = np.where(kept, spectrum.values / spectrum.values.max(), 0.0)
     k = spectrum.outputs[:, None]
     return InductiveBiasResult(
         estimate=estimate,
@@ -79,7 +80,7 @@ def _numerical_error(
     for i, (target, nats) in enumerate(zip(flat, np.ravel(estimate))):
         if target <= floor:
             found[i] = math.inf if floor - target <= sensitivity.floor_error() and target > 0.0 else 0.0
-        elif math.isfinite(crossing[i]):
+        elif not math.isnan(crossing[i]):
             moved = sensitivity.tail_error(float(crossing[i]), float(target - floor))
             if upper[i] and nats < 700.0 and math.isfinite(moved):
                 # d log(1 - p) = p / (1 - p) d log p, and p / (1 - p) = exp(I) - 1.
@@ -98,7 +99,8 @@ def _hinges(spectrum: Spectrum, rank_tol: float, eps: NDArray[Any], estimate: ND
         if not other.any():
             return True
         value = -np.asarray(spectrum.law(rank_tol * factor).logcdf(eps))
-        same = (value == estimate) | (np.abs(value - estimate) <= 1e-6 * np.abs(estimate))
+        with np.errstate(invalid="ignore"):
+            same = (value == estimate) | (np.abs(value - estimate) <= 1e-6 * np.abs(estimate))
         if not np.all(same):
             return True
     return False

@@ -20,15 +20,28 @@ _CELLS = 400
 def gamma_mle(errors: NDArray[Any]) -> tuple[float, float]:
     """Return shape a and scale theta of the gamma law, by Newton on log a - psi(a) = s."""
     mean = float(errors.mean())
-    s = math.log(mean) - float(np.mean(np.log(errors)))
+    s = _log_gap(errors, mean)
     a = (3.0 - s + math.sqrt((s - 3.0) ** 2 + 24.0 * s)) / (12.0 * s)
-    for _ in range(50):
+    # The start is right to s^2; where that is rounding, Newton's differences are too.
+    for _ in range(50 if s > 1e-6 else 0):
         step = (math.log(a) - float(special.digamma(a)) - s) / (1.0 / a - float(special.polygamma(1, a)))
         new = a - step if a - step > 0.0 else 0.5 * a
         if abs(new - a) <= 1e-14 * a:
             return new, mean / new
         a = new
     return a, mean / a
+
+
+def _log_gap(errors: NDArray[Any], mean: float) -> float:
+    """Return log(mean) - mean(log errors), without cancellation where the errors hardly differ."""
+    d = errors / mean - 1.0
+    d -= d.mean()
+    near = np.abs(d) < 1e-3
+    small = d[near]
+    # d - log(1 + d); the next term is below rounding.
+    terms = small * small * (1 / 2 - small * (1 / 3 - small * (1 / 4 - small * (1 / 5 - small / 6))))
+    far = d[~near] - (np.log(errors[~near]) - math.log(mean))
+    return float((terms.sum() + far.sum()) / errors.size)
 
 
 def unbiased(a: float, theta: float, size: int) -> tuple[float, float]:
@@ -46,26 +59,33 @@ def gamma_law(a: float, theta: float) -> GeneralizedChi2:
 def gamma_variance(a: float, theta: float, eps: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     r"""Return I(eps) = -log P(a, eps / theta) and S times the asymptotic variance of its estimate.
 
-    v = [a g_a^2 - 2 theta g_a g_th + theta^2 psi1(a) g_th^2] / (a psi1(a) - 1), g the gradient of I.
+    v = [a g_a^2 - 2 theta g_a g_th + theta^2 psi1(a) g_th^2] / (a psi1(a) - 1), g the gradient of I. Shape
+    and mean are orthogonal: v is h_a^2 / (psi1(a) - 1/a) + h_m^2 / a, h the derivatives in a and log mean.
     """
-    step = 1e-4 * a
+    step = 1e-4
     at = np.asarray(eps, dtype=np.float64)
-    nats = -np.asarray(gamma_law(a, theta).logcdf(at))
-    above = -np.asarray(gamma_law(a + step, theta).logcdf(at))
-    below = -np.asarray(gamma_law(a - step, theta).logcdf(at))
-    g_a = (above - below) / (2.0 * step)
-    # dI/dlog(theta) = eps * pdf / cdf: free of units, which squares of eps and theta would not survive.
+    law = gamma_law(a, theta)
+    nats = -np.asarray(law.logcdf(at))
+    above = -np.asarray(gamma_law(a * (1.0 + step), theta / (1.0 + step)).logcdf(at))
+    below = -np.asarray(gamma_law(a * (1.0 - step), theta / (1.0 - step)).logcdf(at))
+    by_shape = (above - below) / (2.0 * step * a)
+    # dI/dlog(mean) = eps * pdf / cdf: free of units, which squares of eps and theta would not survive.
     with np.errstate(divide="ignore"):
-        g_th = np.exp(np.asarray(gamma_law(a, theta).logpdf(at)) + nats + np.log(at))
-    psi1 = float(special.polygamma(1, a))
-    numerator = a * g_a**2 - 2.0 * g_a * g_th + psi1 * g_th**2
-    return nats, numerator / (a * psi1 - 1.0)
+        by_mean = np.exp(np.asarray(law.logpdf(at)) + nats + np.log(at))
+    if a < 1e3:
+        information = float(special.polygamma(1, a)) - 1.0 / a
+    else:
+        information = (0.5 + (1.0 / 6.0 - 1.0 / (30.0 * a * a)) / a) / a / a
+    return nats, by_shape**2 / information + by_mean**2 / a
 
 
 def _log_bessel(order: float, z: NDArray[Any]) -> NDArray[Any]:
     """Return log(I_order(z)); where the library underflows the order is large and Debye's expansion holds."""
-    with np.errstate(divide="ignore", over="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         value = np.log(special.ive(order, z)) + z
+    # The leading term of the power series: the next one is below rounding.
+    tiny = z * z < 1e-16 * (order + 1.0)
+    value[tiny] = order * np.log(np.maximum(0.5 * z[tiny], 1e-300)) - float(special.gammaln(order + 1.0))
     lost = ~np.isfinite(value)
     if lost.any():
         zl = np.maximum(z[lost], 1e-300)
@@ -83,12 +103,13 @@ def _log_bessel(order: float, z: NDArray[Any]) -> NDArray[Any]:
 def _log_density(e: NDArray[Any], df: float, nc: float, scale: float) -> NDArray[Any]:
     """Return the log-density of scale * chi'^2_df(nc)."""
     x = e / scale
+    log_x = np.log(e) - math.log(scale)
     if nc < 1e-12 * df:
         constant = 0.5 * df * math.log(2) + float(special.gammaln(0.5 * df)) + math.log(scale)
-        return np.asarray((0.5 * df - 1) * np.log(x) - 0.5 * x - constant)
+        return np.asarray((0.5 * df - 1) * log_x - 0.5 * x - constant)
     order = 0.5 * df - 1.0
     bessel = _log_bessel(order, np.sqrt(nc * x)) if order > -1.0 else np.full(x.shape, -np.inf)
-    return np.asarray(-0.5 * (x + nc) + 0.5 * order * np.log(x / nc) + bessel - math.log(2.0 * scale))
+    return np.asarray(-0.5 * (x + nc) + 0.5 * order * (log_x - math.log(nc)) + bessel - math.log(2.0 * scale))
 
 
 def _unpack(share: float, log_total: float, log_mean: float) -> tuple[float, float, float]:

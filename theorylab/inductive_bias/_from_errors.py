@@ -163,6 +163,12 @@ def _check_fit(e: NDArray[Any]) -> None:
         )
     if e.max() == e.min():
         raise ValueError(f"errors are all equal to {e[0]:g}: a degenerate distribution has no fit")
+    spread = (e.max() - e.min()) / e.max()
+    if spread < 1e-7:
+        raise ValueError(
+            f"errors are all equal to {e[0]:g} up to a relative spread of {spread:.1e}: too degenerate for a "
+            "fit; use method='empirical'"
+        )
     if e.min() == 0.0:
         raise ValueError(
             "errors contains 0, where a chi-squared law has no likelihood; use method='empirical'"

@@ -109,7 +109,8 @@ class GeneralizedChi2:
         variance = math.fsum([*(2 * k * w**2 + 4 * w * b), s * s])
         self._variance = float(variance * scale * scale)
         self._std = scale * math.sqrt(variance)
-        self._skew = float(math.fsum(8 * k * w**3 + 24 * w**2 * b) / variance**1.5)
+        w, b = w / math.sqrt(variance), b / math.sqrt(variance)
+        self._skew = float(math.fsum(8 * k * w**3 + 24 * w**2 * b))
         self._low = 0.0 if self.sigma == 0.0 and np.all(w > 0.0) else -math.inf
         self._high = 0.0 if self.sigma == 0.0 and np.all(w < 0.0) else math.inf
 
@@ -319,10 +320,13 @@ class GeneralizedChi2:
             if method == "contour":
                 rows = self._rows(zi, tol, False)
                 tail, error[inside] = np.minimum(rows[:, LOG_TAIL], 0.0), rows[:, ERROR]
-                nodes[inside], converged[inside] = rows[:, NODES], rows[:, CONVERGED] > 0.0
+                # By Chernoff's bound there is nothing to subtract from 1, converged or not.
+                nothing = (ri != upper) & (rows[:, CHERNOFF] < -800.0)
+                error[inside] = np.where(nothing, 0.0, error[inside])
+                nodes[inside], converged[inside] = rows[:, NODES], nothing | (rows[:, CONVERGED] > 0.0)
                 crossing[inside] = rows[:, CROSSING]
                 if not np.all(converged):
-                    warn_unconverged(np.max(rows[:, ERROR]))
+                    warn_unconverged(np.max(error))
             elif method == "ruben":
                 w, k, b, sigma = self._parts
                 if sigma > 0.0 or np.any(w < 0.0):
@@ -340,7 +344,7 @@ class GeneralizedChi2:
                 tail = np.where(other, 0.0, tail)
             else:
                 flipped = log_complement(tail)
-                with np.errstate(invalid="ignore"):
+                with np.errstate(invalid="ignore", over="ignore"):
                     carried = error[inside] * np.exp(np.minimum(tail - flipped, 700.0)) + 2.3e-16
                 error[inside] = np.where(other & np.isfinite(error[inside]), carried, error[inside])
                 tail = np.where(other, flipped, tail)

@@ -36,6 +36,8 @@ class NystroemFeatures:
 
     Raises
     ------
+    TypeError
+        For a kernel that is not callable.
     ValueError
         For NaN or infinity, no landmarks, a kernel that returns the wrong shape or only zeros.
 
@@ -61,6 +63,8 @@ class NystroemFeatures:
     """
 
     def __init__(self, kernel: Kernel, landmarks: ArrayLike, *, rank_tol: float = 10.0) -> None:
+        if not callable(kernel):
+            raise TypeError(f"kernel must be callable as k(A, B), got {type(kernel).__name__}")
         self.kernel = kernel
         self.landmarks = as_float_array(landmarks, "landmarks", ndim=2, dtype=np.float64, copy=True)
         p = self.landmarks.shape[0]
@@ -73,7 +77,10 @@ class NystroemFeatures:
         values, basis = np.linalg.eigh(0.5 * (gram + gram.T))
         kept = values > rank_tol * p * np.finfo(np.float64).eps * max(float(values[-1]), 0.0)
         if not kept.any():
-            raise ValueError("the kernel has no positive eigenvalue at landmarks; check that it is one")
+            raise ValueError(
+                f"no eigenvalue of the kernel at landmarks exceeds rank_tol = {rank_tol:g} times rounding, "
+                f"the largest being {values[-1]:.3g}; check that it is a kernel, or lower rank_tol"
+            )
         self._map = basis[:, kept] / np.sqrt(values[kept])
         self.n_features = int(kept.sum())
 

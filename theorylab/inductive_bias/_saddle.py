@@ -24,7 +24,7 @@ def relative_cumulants(w: Any, k: Any, b: Any, sigma: Any, t: Any) -> Any:
         v = 2.0 * w[i] * t
         inverse = 1.0 / (1.0 - v)
         y = v * inverse
-        beta = b[i] * t * inverse * inverse
+        beta = (b[i] * inverse) * (t * inverse)
         a1 += 0.5 * k[i] * y + beta
         a2 += (0.5 * k[i] * y + 2.0 * beta) * y
         a3 += (k[i] * y + 6.0 * beta) * y * y
@@ -41,7 +41,7 @@ def exponent(w: Any, k: Any, b: Any, sigma: Any, t: Any, x: Any) -> Any:
     for i in range(w.size + 1):
         if i < w.size:
             v = 2.0 * w[i] * t
-            term = -0.5 * k[i] * math.log1p(-v) + b[i] * t / (1.0 - v)
+            term = -0.5 * k[i] * math.log1p(-v) + b[i] * (t / (1.0 - v))
         else:
             term = 0.5 * (sigma * t) ** 2
         size += abs(term)

@@ -42,8 +42,10 @@ def blocked_cholesky(A: Array, *, noise: float = 0.0, block: int = 2048) -> Arra
 
     Raises
     ------
+    ValueError
+        If `A` is no square writable array of floats, or holds NaN or infinity.
     numpy.linalg.LinAlgError
-        If a pivot is not positive; names it. `A` is then partly overwritten.
+        If a pivot is not positive; names it. In both cases of bad entries `A` is partly overwritten.
 
     Notes
     -----
@@ -81,6 +83,8 @@ def blocked_cholesky(A: Array, *, noise: float = 0.0, block: int = 2048) -> Arra
                 continue
             C[np.diag_indices_from(C)] += noise
             top, info = lapack.dpotrf(C, lower=1, clean=1)
+            if not np.all(np.isfinite(np.diag(top))):
+                raise ValueError(f"A holds NaN or infinity in its first {rows.stop} rows")
             if info > 0:
                 raise np.linalg.LinAlgError(
                     f"the matrix is not positive definite: pivot {j + info} is not positive; raise noise"

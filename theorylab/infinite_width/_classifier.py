@@ -70,7 +70,8 @@ class ScaleMixtureClassifier(ClassifierMixin, BaseEstimator):
 
     "laplace" weighs the scales by ``p(s) q(y | s)`` with Laplace's evidence q; "variational" has
     ``q(s)`` inverse gamma and ``q(u | s)`` normal with covariance ``s S``, so that latent values are
-    Student-t. Both average the softmax over fixed quasi-random normal points.
+    Student-t. Both average the softmax over fixed quasi-random normal points. Laplace's method is
+    unreliable, and warns, where the kernel's variance exceeds some 1000: normalise the inputs.
 
     References
     ----------

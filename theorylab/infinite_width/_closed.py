@@ -131,11 +131,11 @@ def rectified_monomial(k: int) -> Dual:
             series = other * (1.0 + 2.0 * cosine**2) + 3.0 * sine * cosine
             k1, _ = arccosine(z, y)
             return root**2 * series / (2.0 * math.pi), 2.0 * root * k1
-        safe_a, safe_b = np.where(a == 0, 1.0, a), np.where(b == 0, 1.0, b)
-        zero = (a == 0) | (b == 0)
-        value = table(safe_a, safe_b, c, z, y, k)
-        slope = k * k * table(safe_a, safe_b, c, z, y, k - 1)
-        return np.where(zero, 0.0, value), np.where(zero, 0.0, slope)
+        # homogeneous of degree k: the moments at unit variances do not overflow
+        g, one, rho = geometric_mean(a, b), np.ones_like(a + b + c), y - z + 0.0 * c
+        value = g**k * table(one, one, rho, z, y, k)
+        slope = k * k * g ** (k - 1) * table(one, one, rho, z, y, k - 1)
+        return value, slope
 
     return dual
 

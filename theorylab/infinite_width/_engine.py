@@ -205,6 +205,10 @@ class Engine:
         if self.symmetric and i0 == j0:
             below = rows > cols
             rows, cols = rows[below], cols[below]
+        if self.chaotic:  # points whose norms differ by a third are apart, hence not delicate
+            long, wide = np.sqrt(self.sx[rows + i0]), np.sqrt(self.sy[cols + j0])
+            near = (long - wide) ** 2 <= 0.1 * long * wide
+            rows, cols = rows[near], cols[near]
         if rows.size == 0:
             return
         positive = tile.gram[rows, cols] > 0

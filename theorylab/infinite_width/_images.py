@@ -70,6 +70,14 @@ def _every(x: Array, axes: tuple[int, ...], first: int, stride: int) -> Array:
     return np.asarray(x[tuple(index)])
 
 
+def _pair(value: Any, name: str) -> tuple[int, ...]:
+    """Return two positive integers."""
+    pair = tuple(value) if np.iterable(value) else ()
+    if len(pair) != 2:
+        raise ValueError(f"{name} must hold two integers, got {value!r}")
+    return tuple(check_int(k, name, low=1) for k in pair)
+
+
 class Conv(Layer):
     """Two-dimensional convolution.
 
@@ -98,13 +106,8 @@ class Conv(Layer):
         w_var: float = 1.0,
         b_var: float = 0.0,
     ) -> None:
-        shape = tuple(check_int(k, "filter_shape", low=1) for k in filter_shape)
-        if len(shape) != 2:
-            raise ValueError(f"filter_shape must hold two integers, got {filter_shape!r}")
-        self.strides = tuple(check_int(k, "strides", low=1) for k in strides)
-        if len(self.strides) != 2:
-            raise ValueError(f"strides must hold two integers, got {strides!r}")
-        self.shape = shape
+        self.shape = _pair(filter_shape, "filter_shape")
+        self.strides = _pair(strides, "strides")
         self.padding = check_choice(padding, "padding", ("SAME", "CIRCULAR", "VALID"))
         self.w_var, self.b_var = variances(w_var, b_var)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +13,9 @@ from scipy import special
 from scipy.interpolate import PchipInterpolator
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.stats import qmc
+from sklearn.exceptions import ConvergenceWarning
 
-from ._linalg import factor
+from ._linalg import caller_level, factor
 from ._quadrature import legendre
 from ._scale import LogDensity, posterior_nodes
 
@@ -22,20 +25,27 @@ Array = NDArray[Any]
 _TAIL = 1e-5  # probability of s that the nodes leave out on either side
 
 
-def normal_draws(dimension: int, n: int = 512) -> Array:
-    """Return a fixed set of quasi-random standard normal points (n, dimension)."""
+def normal_draws(dimension: int, n: int = 128) -> Array:
+    """Return fixed quasi-random standard normal points (2 n dimension, dimension).
+
+    `n` points with their opposites and all cyclic shifts of both: no class is preferred by chance, which
+    would decide where the spread of the latent values is far above their means.
+    """
     u = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(20220425)).random(n)
-    return np.asarray(special.ndtri(np.clip(u, 1e-12, 1.0 - 1e-12)))
+    z = special.ndtri(np.clip(u, 1e-12, 1.0 - 1e-12))
+    z = np.concatenate([z, -z])
+    return np.concatenate([np.roll(z, shift, axis=1) for shift in range(dimension)])
 
 
 @dataclass
 class Mode:
     """Laplace approximation at one scale: what predictions need."""
 
-    slope: Array  # (n, k): gradient of the log likelihood at the mode
+    a: Array  # (n, k): the mode is F = K a, and a the gradient of the log likelihood there
     E: list[Array]  # k matrices (n, n): D^1/2 (I + D^1/2 K D^1/2)^-1 D^1/2
     M: Array  # Cholesky factor of their sum
     evidence: float
+    residual: float  # largest difference of a and that gradient, relative to the largest a
 
 
 def laplace(K: Array, Y: Array, a: Array, tol: float = 1e-10) -> tuple[Mode, Array]:
@@ -56,10 +66,13 @@ def laplace(K: Array, Y: Array, a: Array, tol: float = 1e-10) -> tuple[Mode, Arr
             half = solve_triangular(L, np.diag(root), lower=True)
             E.append(half.T @ half)
             logdet += float(np.log(np.diag(L)).sum())
-        M = np.linalg.cholesky(sum(E) + 1e-14 * np.eye(n))
+        total = np.sum(E, axis=0)
+        total[np.diag_indices(n)] += 1e-15 * float(np.mean(np.diag(total)))
+        M = np.linalg.cholesky(total)
         logdet += float(np.log(np.diag(M)).sum())
         evidence = -0.5 * float(np.sum(a * F)) + float(np.sum(Y * F) - special.logsumexp(F, axis=1).sum())
-        mode = Mode(Y - P, E, M, evidence - logdet)
+        off = float(np.max(np.abs(Y - P - a))) / max(float(np.max(np.abs(a))), 1e-300)
+        mode = Mode(a, E, M, evidence - logdet, off)
         if evidence - best <= tol * max(1.0, abs(evidence)):
             break
         best = evidence
@@ -67,7 +80,7 @@ def laplace(K: Array, Y: Array, a: Array, tol: float = 1e-10) -> tuple[Mode, Arr
         cc = np.stack([E[c] @ (K @ b[:, c]) for c in range(k)], axis=1)
         shared = cho_solve((M, True), cc.sum(axis=1))
         target = b - cc + np.stack([E[c] @ shared for c in range(k)], axis=1)
-        for step in 0.5 ** np.arange(12):
+        for step in 0.5 ** np.arange(40):
             trial = a + step * (target - a)
             G = K @ trial
             value = -0.5 * float(np.sum(trial * G)) + float(
@@ -75,6 +88,8 @@ def laplace(K: Array, Y: Array, a: Array, tol: float = 1e-10) -> tuple[Mode, Arr
             )
             if value >= best:
                 break
+        else:  # nothing rises any more: a is the mode to rounding
+            break
         a, F = trial, G
     return mode, a
 
@@ -96,12 +111,12 @@ class LaplaceMixture:
             self.scales, self.weights = np.ones(1), np.ones(1)
             mode, _ = laplace(K, Y, a)
             self.modes, self.log_evidence = [mode], mode.evidence
+            self._check()
             return
         # a coarse look at the evidence in ln s tells where the nodes belong
         grid = np.linspace(-12.0, 14.0, 14)
         values = np.empty(grid.size)
-        for i, u in enumerate(grid):
-            mode, a = laplace(np.exp(u) * K, Y, a)
+        for i, (mode, _) in enumerate(self._follow(np.exp(grid))):
             values[i] = mode.evidence
 
         curve = PchipInterpolator(grid, values)
@@ -113,21 +128,50 @@ class LaplaceMixture:
         u = low + (high - low) * x
         self.scales = np.exp(u)
         exponent = np.empty(nodes)
-        a = np.zeros(Y.shape)
-        for i, si in enumerate(self.scales):
-            mode, a = laplace(si * K, Y, a)
+        for i, (mode, si) in enumerate(self._follow(self.scales)):
             self.modes.append(mode)
-            exponent[i] = mode.evidence + u[i] + float(prior(self.scales[i : i + 1])[0])
+            exponent[i] = mode.evidence + u[i] + float(prior(np.array([si]))[0])
         total = exponent + np.log((high - low) * wx)
         self.log_evidence = float(special.logsumexp(total))
         self.weights = np.exp(total - self.log_evidence)
+        self._check()
+
+    def _follow(self, scales: Array) -> Iterator[tuple[Mode, float]]:
+        """Yield the mode at each scale, from the latent values of the scale before."""
+        a, last = np.zeros(self.Y.shape), float(scales[0])
+        for s in map(float, scales):
+            mode, a = laplace(s * self.K, self.Y, a * (last / s))
+            if mode.residual > 1e-4:  # the softmax was saturated there, where Newton's steps lose all digits
+                fresh, b = laplace(s * self.K, self.Y, np.zeros_like(a))
+                mode, a = (fresh, b) if fresh.residual < mode.residual else (mode, a)
+            last = s
+            yield mode, s
+
+    def _check(self) -> None:
+        """Warn where Newton's iteration did not reach the mode, or the mode does not stand for the law."""
+        worst = max(mode.residual for w, mode in zip(self.weights, self.modes) if w > 1e-8)
+        prior = float(self.weights @ self.scales) * float(np.mean(np.diag(self.K)))
+        if worst > 0.05:
+            warnings.warn(
+                f"Newton's iteration stopped short of the mode (residual {worst:.1g}), for the latent values "
+                f"have variance {prior:.3g}; normalise the inputs",
+                ConvergenceWarning,
+                stacklevel=caller_level(),
+            )
+        elif prior > 1e3:
+            warnings.warn(
+                f"the latent values have variance {prior:.3g}, where Laplace's method is unreliable, for "
+                f"the mode lies at the edge of the posterior; normalise the inputs",
+                UserWarning,
+                stacklevel=caller_level(),
+            )
 
     def latent(self, cross: Array, diag: Array) -> list[tuple[Array, Array]]:
         """Return mean (m, k) and covariance (m, k, k) of the latent values at each node."""
         out = []
         k = self.Y.shape[1]
         for s, mode in zip(self.scales, self.modes):
-            mean = s * cross @ mode.slope
+            mean = s * cross @ mode.a
             parts = [s * cross @ E for E in mode.E]
             white = [solve_triangular(mode.M, p.T, lower=True) for p in parts]
             cov = np.empty((cross.shape[0], k, k))
@@ -147,7 +191,8 @@ class LaplaceMixture:
             if w < 1e-8:
                 continue
             e, U = np.linalg.eigh(cov)
-            root = U * np.sqrt(np.maximum(e, 0.0))[:, None, :]
+            # the symmetric root, which treats exchangeable classes alike
+            root = (U * np.sqrt(np.maximum(e, 0.0))[:, None, :]) @ U.transpose(0, 2, 1)
             for start in range(0, mean.shape[0], 256):
                 rows = slice(start, start + 256)
                 f = mean[rows, None] + np.einsum("mij,qj->mqi", root[rows], z)

@@ -96,6 +96,8 @@ class NormalMixture:
 
     def interval(self, confidence: float) -> tuple[Array, Array]:
         """Central interval of the given probability."""
+        if not np.all((np.asarray(confidence) >= 0.0) & (np.asarray(confidence) <= 1.0)):
+            raise ValueError(f"confidence must lie in [0, 1], got {confidence!r}")
         tail = 0.5 * (1.0 - confidence)
         return self.ppf(tail), self.ppf(1.0 - tail)
 
@@ -140,8 +142,12 @@ def _lower_quantile(tail: Array, weights: Array, loc: Array, scale: Array) -> Ar
     w = weights[:, None]
     ends = loc + scale * special.ndtri(tail)
     low, high = ends.min(axis=0), ends.max(axis=0)
-    with np.errstate(divide="ignore"):
-        unit = np.exp(np.clip(np.sum(w * np.log(scale), axis=0), -600.0, 600.0))
+    # components of width zero are atoms; where there is nothing else, the gaps between them tell the unit
+    wide = scale > 0
+    share = np.sum(w * wide, axis=0)
+    logs = np.sum(w * np.log(np.where(wide, scale, 1.0)), axis=0)
+    gaps = np.where(high > low, high - low, 1.0)
+    unit = np.where(share > 0, np.exp(np.clip(logs / np.where(share > 0, share, 1.0), -600.0, 600.0)), gaps)
     centre = np.clip(np.sum(w * loc, axis=0), low, high)
     x = np.clip(centre + unit * special.ndtri(tail), low, high)
     active = np.flatnonzero(high > low)

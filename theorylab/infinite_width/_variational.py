@@ -94,7 +94,7 @@ class SparseVariational:
         self.lower = np.tril_indices(self.m)
         start = self.pack(np.zeros((self.m, self.k)), np.tile(np.eye(self.m), (self.k, 1, 1)), alpha, beta)
         found = optimize.minimize(
-            lambda v: tuple(-g for g in self.bound(v)), start, jac=True, method="L-BFGS-B",
+            self.descend, start, jac=True, method="L-BFGS-B",
             options={"maxiter": maxiter, "maxfun": 2 * maxiter},
         )  # fmt: skip
         if not found.success:
@@ -105,6 +105,14 @@ class SparseVariational:
             )
         self.elbo = -float(found.fun)
         self.w, self.R, self.a, self.b = self.unpack(found.x)
+
+    def descend(self, v: Array) -> tuple[float, Array]:
+        """Return minus the bound and its gradient; a wall where a long step left the floating range."""
+        with np.errstate(all="ignore"):
+            value, gradient = self.bound(v)
+        if np.isfinite(value) and np.all(np.isfinite(gradient)):
+            return -value, -gradient
+        return 1e25, np.zeros_like(v)
 
     def project(self, K_xz: Array, k_xx: Array) -> tuple[Array, Array]:
         """Return ``K_xz L^-T`` and the variance that the inducing values leave open."""

@@ -176,13 +176,20 @@ def _dense_moments(X: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray
 def _sparse_moments(X: Any, w: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return weighted means and deviations without centring the matrix in memory."""
     by_column = X.tocsc()
-    centre = np.asarray(by_column.T @ w)
-    columns = np.repeat(np.arange(X.shape[1]), np.diff(by_column.indptr))
+    filled = np.diff(by_column.indptr)
+    columns = np.repeat(np.arange(X.shape[1]), filled)
+    # In units of the largest entry of each column, so that no square leaves the range of float64.
+    largest = np.zeros(X.shape[1])
+    np.maximum.at(largest, columns, np.abs(by_column.data))
+    unit = np.where(largest > 0.0, largest, 1.0)
+    data = by_column.data / unit[columns]
     weight = w[by_column.indices]
+    centre = np.asarray(np.bincount(columns, weight * data, minlength=X.shape[1]), np.float64)
     stored = np.bincount(columns, weight, minlength=X.shape[1])
-    squares = np.bincount(columns, weight * (by_column.data - centre[columns]) ** 2, minlength=X.shape[1])
-    missing = np.where(np.diff(by_column.indptr) < X.shape[0], np.maximum(1.0 - stored, 0.0), 0.0)
-    scale = np.sqrt(squares + centre**2 * missing)
+    squares = np.bincount(columns, weight * (data - centre[columns]) ** 2, minlength=X.shape[1])
+    missing = np.where(filled < X.shape[0], np.maximum(1.0 - stored, 0.0), 0.0)
+    scale = unit * np.sqrt(squares + centre**2 * missing)
+    centre = centre * unit
     return centre, _without_constants(centre, scale)
 
 

@@ -25,7 +25,7 @@ def _edges(logits: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return upper and lower logit of each class and their distance, from sorted logits."""
     ends = np.full((*logits.shape[:-1], 1), np.inf)
     upper, lower = np.concatenate((logits, ends), axis=-1), np.concatenate((-ends, logits), axis=-1)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         distance = np.where(upper == lower, 0.0, upper - lower)
     return upper, lower, distance
 
@@ -93,7 +93,13 @@ class OrdinalClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=("csr", "csc"), dtype=np.float64, reset=False)
-        return np.asarray(X @ self.coef_.T) + self.intercept_
+        with np.errstate(over="ignore", invalid="ignore"):
+            products = np.asarray(X @ self.coef_.T)
+            far = ~np.isfinite(products).all(axis=1)
+            if far.any():  # sums beyond the range of float64 keep their sign, and do not cancel to NaN
+                largest = np.finfo(np.float64).max
+                products[far] = np.clip(((X[far] * 1e-300) @ self.coef_.T) * 1e300, -largest, largest)
+        return products + self.intercept_
 
     def _ordered(self, X: Any) -> FloatArray:
         """Return the cumulative logits sorted along each row."""

@@ -13,11 +13,17 @@ from ._dual import dual_gap, dual_gradient, dual_point
 from ._kernels import CHUNK, _axpy, _copy, _dots, evaluate, gram, to_blocks
 
 PIVOT = 1e-12  # a Cholesky pivot below this share of its diagonal entry marks a dependent column
+FLOOR = 1e-8  # the pivot, as a share of the diagonal entry, with which a flat direction is followed
+PATIENCE = 20  # turns of coordinate descent and exact solves after which flat directions are followed
 
 
 @jit(fastmath=REASSOC)
-def solve_support(H: Any, index: Any, size: Any, rhs: Any, L: Any) -> Any:
-    """Solve ``H[index][:, index] x = rhs`` in place by Cholesky; dependent columns keep x = 0."""
+def solve_support(H: Any, index: Any, size: Any, rhs: Any, L: Any, pen: Any) -> Any:
+    """Solve ``H[index][:, index] x = rhs`` in place by Cholesky.
+
+    A column that depends on those before it keeps x = 0, unless it has a penalty: then its pivot is floored,
+    so that x runs along the flat direction as far as the penalty falls.
+    """
     for i in range(size):
         gi = index[i]
         row = L[i]
@@ -31,7 +37,11 @@ def solve_support(H: Any, index: Any, size: Any, rhs: Any, L: Any) -> Any:
         for t in range(i):
             s += row[t] * row[t]
         pivot = H[gi, gi] - s
-        row[i] = 1.0 / math.sqrt(pivot) if pivot > PIVOT * H[gi, gi] else 0.0
+        floor = PIVOT * H[gi, gi]
+        if pivot > floor:
+            row[i] = 1.0 / math.sqrt(pivot)
+        else:
+            row[i] = 1.0 / math.sqrt(FLOOR * H[gi, gi]) if pen[gi] > 0.0 and floor > 0.0 else 0.0
     for i in range(size):
         s = 0.0
         for t in range(i):
@@ -73,20 +83,24 @@ def _sweep(H: Any, pen: Any, v: Any, r: Any, active: Any) -> Any:
 
 
 @jit
-def minimise_quadratic(H: Any, g: Any, theta: Any, pen: Any, tol: Any, v: Any, r: Any, L: Any) -> Any:
+def minimise_quadratic(
+    H: Any, g: Any, theta: Any, pen: Any, tol: Any, follow: Any, v: Any, r: Any, L: Any
+) -> Any:
     """Minimise ``g'(v - theta) + (v - theta)'H(v - theta)/2 + sum pen |v|`` over v to the KKT residual `tol`.
 
     Coordinate descent finds the support; an exact solve on the support and its signs, shortened where a
-    coordinate reaches zero, removes the slowness that the collinear cumulative columns bring.
+    coordinate reaches zero, removes the slowness that the collinear cumulative columns bring. With `follow`,
+    directions in which H is singular but the penalty falls are followed too.
     """
     n = v.size
     _copy(theta, v)
     _copy(g, r)
     active = np.empty(n, np.bool_)
     index, rhs = np.empty(n, np.int64), np.empty(n)
+    free = np.zeros(n)
     for j in range(n):
         active[j] = v[j] != 0.0 or abs(g[j]) >= 0.8 * pen[j]
-    for _ in range(200):
+    for turn in range(200):
         for _ in range(6):
             if _sweep(H, pen, v, r, active) <= tol:
                 break
@@ -97,7 +111,7 @@ def minimise_quadratic(H: Any, g: Any, theta: Any, pen: Any, tol: Any, v: Any, r
                     index[size] = j
                     rhs[size] = -r[j] - (0.0 if pen[j] == 0.0 else pen[j] if v[j] > 0.0 else -pen[j])
                     size += 1
-            solve_support(H, index, size, rhs, L)
+            solve_support(H, index, size, rhs, L, pen if follow and turn >= PATIENCE else free)
             t, hit = 1.0, -1
             for s in range(size):
                 j = index[s]
@@ -196,7 +210,7 @@ def newton(
     kkt, best, before, stalled = np.inf, np.inf, np.inf, 0
     best_flat = flat.copy()
     diverging, accepted, moving = False, True, 0
-    iteration = 0
+    iteration = stuck = 0
     while True:
         _gradient_of_theta(grad, theta, ridge, g)
         before, kkt = kkt, 0.0
@@ -207,6 +221,7 @@ def newton(
             _copy(flat, best_flat)
         if (kkt <= goal and not any_free) or iteration >= max_iter:
             break
+        stuck = stuck + 1 if kkt > 0.5 * before else min(stuck, 0)
         stalled = stalled + 1 if kkt > 0.5 * best and kkt < 1e-7 and kkt > goal and kkt >= before else 0
         if stalled >= 4:
             break
@@ -215,7 +230,9 @@ def newton(
             for i in range(n):
                 H[i, i] += ridge[i % width]
             state[0] = True
-        minimise_quadratic(H, g, flat, pens, max(min(0.1, math.sqrt(kkt)) * 0.1 * kkt, 1e-3 * goal), v, r, L)
+        minimise_quadratic(
+            H, g, flat, pens, max(min(0.1, math.sqrt(kkt)) * 0.1 * kkt, 1e-3 * goal), stuck >= 3, v, r, L
+        )
         if any_free:  # a small gradient proves an optimum only if the next step is small too
             moving = (
                 moving + 1 if kkt <= 1e-6 and spread(XT, starts, (v - flat).reshape(m, width)) > 1e-3 else 0
@@ -242,7 +259,12 @@ def newton(
         iteration += 1
         if not accepted:
             _copy(base, flat)
-            break
+            if stuck < 3:
+                break
+            stuck = -max_iter  # the flat direction leads nowhere: go on without
+            to_blocks(theta, blocks, steps)
+            evaluate(XT, w, starts, blocks, steps, rows, grad)
+            continue
         objective = new
         if t < 1.0:
             state[0] = False

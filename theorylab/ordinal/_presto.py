@@ -34,7 +34,7 @@ class PrestoPath:
         Slopes beta_k of ``logit P(y <= k | x) = alpha_k + x' beta_k``.
     kkt : ndarray, shape (n_alphas,)
         Largest violation of the optimality conditions, in standardised
-        coordinates.
+        coordinates; with ``crossing="train"`` those of the last barrier problem.
     dual_gap : ndarray, shape (n_alphas,)
         Upper bound of objective minus its minimum, with ``crossing="train"`` under
         its constraints; where slopes are free of any penalty, among slopes no
@@ -294,8 +294,9 @@ def presto_path(
     section 3). **A positive slope makes lower classes more likely.** With features fewer than about 600, each
     Newton step costs three Grams of the rows, n p^2 each, for any number of classes; wider data are
     screened by the sequential strong rule, and the final certificate covers all features. With "train"
-    a log barrier falls to 1e-8 in steps of ten, which leaves the objective up to some 1e-9 above its minimum;
-    multipliers extrapolated to barrier 0 give the gap.
+    a log barrier falls to 1e-8 in steps of ten, and the last two fits are extrapolated nine tenths of the way
+    to barrier 0, which leaves the objective up to some 1e-9 above its minimum; extrapolated multipliers give
+    the gap.
 
     References
     ----------

@@ -108,7 +108,7 @@ class _Newton:
     def step(self, H: FloatArray, g: FloatArray) -> FloatArray:
         """Return the Newton step as a change of theta; dependent columns keep their coefficient."""
         x = -g
-        _newton.solve_support(H, np.arange(g.size), g.size, x, np.empty_like(H))
+        _newton.solve_support(H, np.arange(g.size), g.size, x, np.empty_like(H), np.zeros(g.size))
         change = np.zeros_like(self.theta)
         change[:, 0] = x[: self.m]
         change[0, 1:] = x[self.m :]
@@ -282,7 +282,8 @@ class ProportionalOddsClassifier(OrdinalClassifier):
         check_choice(self.information, "information", ("observed", "expected"))
         X, codes, w, present = self._validated(X, y, sample_weight)
         design = Design(X, codes, w)
-        newton = _Newton(design, alpha * design.inverse**2)
+        ridge = alpha * design.inverse**2 if alpha > 0.0 else np.zeros(X.shape[1])  # no 0 times infinity
+        newton = _Newton(design, ridge)
         steps, self.kkt_, trouble = newton.run(tol, max_iter)
         self.n_iter_, self.converged_ = max(steps, 1), not trouble
         self.objective_, self.dual_gap_ = newton.objective, newton.gap()
@@ -325,8 +326,8 @@ class ProportionalOddsClassifier(OrdinalClassifier):
             )
             H[m:, m:] += np.diag(newton.ridge) * w.sum()
         if self.converged_:
-            L = np.empty_like(H)
-            _newton.solve_support(H, np.arange(H.shape[0]), H.shape[0], np.zeros(H.shape[0]), L)
+            L, none = np.empty_like(H), np.zeros(H.shape[0])
+            _newton.solve_support(H, np.arange(H.shape[0]), H.shape[0], none.copy(), L, none)
             free = np.flatnonzero(np.diag(L))  # the others are constant or depend on earlier columns
             covariance = np.zeros_like(H)
             covariance[np.ix_(free, free)] = np.linalg.inv(H[np.ix_(free, free)])
@@ -335,7 +336,8 @@ class ProportionalOddsClassifier(OrdinalClassifier):
         J = np.eye(H.shape[0])
         J[m:, m:] = np.diag(design.inverse)
         J[:m, m:] = -(design.centre * design.inverse)
-        return np.asarray(J @ covariance @ J.T)
+        with np.errstate(over="ignore"):  # variances of slopes per unit below 1e-154 are infinite
+            return np.asarray(J @ covariance @ J.T)
 
     def summary(self, level: float = 0.95) -> Summary:
         """Return estimates, standard errors, z, p-values and Wald intervals.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ GRAM_FEATURES = 600  # up to here all features form one working set
 GRAM_UNKNOWNS = 4000  # beyond, or beyond a fifth of it for few rows, no Hessian is formed (residual mode)
 REUSE_FROM = 2e7  # n (p + 1)^2 from which a Hessian is kept while it still serves
 BARRIERS = 10.0 ** -np.arange(1, 9)  # below 1e-8 Newton's method meets rounding
+_RATIO = 1.0 / (BARRIERS[-2] / BARRIERS[-1] - 1.0)  # the step to barrier zero per step between the last two
 
 
 @dataclass
@@ -257,6 +259,7 @@ class _Constrained:
         self.real = design
         self.wide, self.pseudo = design.extended()
         self.base = self.wide.w.copy()
+        self.last: FloatArray | None = None
 
     def step(
         self,
@@ -267,23 +270,44 @@ class _Constrained:
         tol: float,
         max_iter: int,
     ) -> Point:
-        """Follow the barrier down to its last weight; the gap is that of the constrained problem itself."""
-        total = 0
-        duals = []
+        """Follow the barrier down and go on towards zero; the gap is that of the constrained problem."""
+        if self.last is not None:
+            theta[:] = self.last  # the extrapolated point lies too close to the constraints to start from
+        total, residuals, thetas, duals = 0, [np.inf], [], []
         for mu in BARRIERS:
             self.wide.w = np.where(self.pseudo, mu * self.base, self.base)
             inner = _Own(self.wide)
-            # Only the last three barriers make the certificate.
-            loose = tol if mu in BARRIERS[-3:] else 1e4 * tol
+            certified = mu in BARRIERS[-4:]  # the heavier ones only lead there
+            loose = tol if certified else 1e4 * tol
             _, kkt, _, used, diverging = inner.step(theta, lams[-1:], l1_ratio, factors, loose, max_iter)
             total += used
-            if mu in BARRIERS[-3:]:
+            if mu == BARRIERS[-1] and kkt > tol >= residuals[-1]:
+                break  # rounding: the barrier before serves as the last
+            residuals.append(kkt)
+            if certified:
+                thetas.append(theta.copy())
                 duals.append(self._multipliers(theta))
+        self.last = thetas[-1]
+        theta[:], objective = self._nearer(thetas, lams[-1], l1_ratio, factors)
         pens, ridges = _penalties(lams[-1:], l1_ratio, factors)
-        objective = self._objective(theta, lams[-1], l1_ratio, factors)
-        limits = (duals[2], _limit(*duals[1:]), _limit(*duals[:2]))
+        limits = (duals[-1], *(_limit(*pair) for pair in pairwise(duals)))
         gap = min(self._gap(objective, rows, theta, pens[0], ridges[0]) for rows in limits)
-        return objective, kkt, gap, total, diverging
+        return objective, residuals[-1], gap, total, diverging
+
+    def _nearer(
+        self, thetas: list[FloatArray], lam: float, l1_ratio: float, factors: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Return the last point, or one nearer to barrier zero where it is legal and its objective lower."""
+        last = thetas[-1]
+        best, value = last, self._objective(last, lam, l1_ratio, factors)
+        for share in (0.5, 0.9):  # the slacks of the constraints shrink to this much less than one
+            ahead = last + share * _RATIO * (last - thetas[-2])
+            ahead[:, 1:] = np.where(ahead[:, 1:] * last[:, 1:] > 0.0, ahead[:, 1:], 0.0)
+            if is_legal(self.real, ahead, "train"):
+                new = self._objective(ahead, lam, l1_ratio, factors)
+                if new < value:
+                    best, value = ahead, new
+        return best, value
 
     def _multipliers(self, theta: FloatArray) -> FloatArray:
         """Return w f_a, w f_b and w r of all rows; w r of a pseudo-row is its constraint's multiplier."""
@@ -324,7 +348,7 @@ class _Constrained:
 
 def _limit(before: FloatArray, last: FloatArray) -> FloatArray:
     """Extrapolate multipliers to the barrier of weight zero: they are linear in it, up to its square."""
-    f_a, f_b, r = last + (last - before) / (BARRIERS[-2] / BARRIERS[-1] - 1.0)
+    f_a, f_b, r = last + _RATIO * (last - before)
     r = np.maximum(r, 0.0)
     return np.stack((np.minimum(f_a, -r), np.maximum(f_b, r), r))
 

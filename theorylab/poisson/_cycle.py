@@ -455,6 +455,10 @@ def cycle(b: Array, x: Array, n: Array, t: Array, scratch: Array, A: Array, leve
         _around(o, y, A, here, li, lj, lw)
         _relax(y, o, r, inv, q[W2C], v2)
         _around(o, y, A, here, li, lj, lw)
+        _relax(y, o, r, inv, q[W1C], v1)
+        _around(o, y, A, here, li, lj, lw)
+        _relax(y, o, r, inv, q[W2C], v2)
+        _around(o, y, A, here, li, lj, lw)
         _residual(o, f, y, r, A[DIAGONAL, a:e], inv, A[OWN, a:e], tf)
         v = work[2, :size]
         _around(v, f, A, here, li, lj, lw)
@@ -473,6 +477,10 @@ def cycle(b: Array, x: Array, n: Array, t: Array, scratch: Array, A: Array, leve
                  target)  # fmt: skip
         _around(o, f, A, here, li, lj, lw)
         _correct(y, f, o, A[OWN, a:e], inv, tf, oc)
+        _around(o, y, A, here, li, lj, lw)
+        _relax(y, o, r, inv, q[W2C], v2)
+        _around(o, y, A, here, li, lj, lw)
+        _relax(y, o, r, inv, q[W1C], v1)
         _around(o, y, A, here, li, lj, lw)
         _relax(y, o, r, inv, q[W2C], v2)
         _around(o, y, A, here, li, lj, lw)
