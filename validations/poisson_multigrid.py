@@ -88,7 +88,7 @@ def split_ratio(side, rng):
     return Samples([counts[0] / counts[1]], counts=counts)
 
 
-@walls.control("blocks that are not split leak through the walls", grid=grid(side=[128], replicates=8))
+@walls.control("blocks that are not split leak through the walls", grid=grid(side=[128], replicates=24))
 def unsplit_ratio(side, rng):
     counts = []
     for family in ("walls", "smoke"):
