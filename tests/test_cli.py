@@ -148,4 +148,12 @@ def test_output_survives_a_poor_encoding_and_a_reader_who_leaves(script):
 def test_warmup_compiles_every_package(capsys):
     assert main(["warmup"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["curvature", "dmft", "grokking", "inductive_bias", "infinite_width", "ordinal"]
+    assert names == [
+        "curvature",
+        "dmft",
+        "grokking",
+        "inductive_bias",
+        "infinite_width",
+        "ordinal",
+        "poisson",
+    ]

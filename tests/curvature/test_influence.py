@@ -188,8 +188,13 @@ def test_more_parameters_than_points_at_tiny_damping():
     residual = -10 * 1e-10 * np.linalg.solve(X @ X.T + 1e-9 * np.eye(10), y)
     removed = cv.remove_points(theta, X, residual[:, None] * X, [3, 7], 1e-10)
     keep = np.delete(np.arange(10), [3, 7])
-    # The two leverages are 1 - 1e-11: their difference from 1 has 5 digits.
-    np.testing.assert_allclose(removed, dual(X[keep], y[keep]), rtol=0, atol=1e-4 * np.linalg.norm(theta))
+    # The leverages are 1 - 1e-11; what they leave is computed as n lam K^-1, to all digits.
+    np.testing.assert_allclose(removed, dual(X[keep], y[keep]), rtol=0, atol=1e-12 * np.linalg.norm(theta))
+    alone = cv.leave_one_out(theta, X, residual[:, None] * X, 1e-10)
+    for i in (0, 9):
+        keep = np.delete(np.arange(10), i)
+        expected = dual(X[keep], y[keep])
+        np.testing.assert_allclose(alone[i], expected, rtol=0, atol=1e-12 * np.linalg.norm(theta))
 
 
 def test_single_precision_rows_at_tiny_damping():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
+from scipy.linalg import LinAlgWarning
 
 from theorylab import curvature as cv
 
@@ -416,6 +417,35 @@ class TestGradual:
     def test_wrong_targets(self, sparsities):
         with pytest.raises(ValueError, match="sparsities"):
             cv.obs_prune_gradual(lambda *a: np.ones((4, 5)), np.ones(5), sparsities)
+
+
+def wide_rows():
+    """Rows over twelve decades: K = lam m I + G G^T can be factored, A cannot."""
+    rng = np.random.default_rng(5)
+    return rng.standard_normal((8, 12)) * np.logspace(-6, 6, 8)[:, None], rng.standard_normal(12)
+
+
+def test_joint_update_of_rows_over_twelve_decades():
+    G, w = wide_rows()
+    keep = np.arange(12) < 8
+    with mp.workdps(60):
+        R, Q, wq = (mp.matrix(a.tolist()) for a in (G[:, keep], G[:, ~keep], w[~keep]))
+        c = mp.lu_solve(R * R.T + 8 * mp.mpf(1e-5) * mp.eye(8), Q * wq)
+        move = np.array([float(x) for x in R.T * c])
+        increase = float(mp.mpf(1e-5) / 2 * ((wq.T * wq)[0] + ((Q * wq).T * c)[0]))
+    with pytest.warns(LinAlgWarning, match="kappa"):
+        inv = cv.fisher_inverse(G, 1e-5)
+    result = cv.obs_prune(inv, w, mask=keep)
+    np.testing.assert_allclose(result.weights[keep] - w[keep], move, rtol=0, atol=1e-9 * np.abs(move).max())
+    assert result.predicted_increase == pytest.approx(increase, rel=1e-9)
+
+
+def test_greedy_blocks_that_cannot_be_factored_say_kappa():
+    G, w = wide_rows()
+    with pytest.warns(LinAlgWarning, match="kappa"):
+        inv = cv.fisher_inverse(G, 1e-5)
+    with pytest.raises(np.linalg.LinAlgError, match="kappa"):
+        cv.obs_prune(inv, w, n_prune=2, greedy="blocks")
 
 
 class TestBadInput:

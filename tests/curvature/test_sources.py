@@ -20,11 +20,12 @@ class Store:
     def __init__(self, array):
         self._array = array
         self.shape, self.dtype = array.shape, array.dtype
-        self.largest = 0
+        self.largest = self.most_rows = 0
 
     def __getitem__(self, key):
         piece = self._array[key]
         self.largest = max(self.largest, piece.size)
+        self.most_rows = max(self.most_rows, len(piece))
         return np.array(piece)
 
 
@@ -77,6 +78,8 @@ def test_anything_that_slices_is_streamed(chunk_rows, options):
             1e-5 if a.dtype == np.float32 else 1e-11
         )
     assert store.largest <= 21 * 128  # never more than a tile at a time
+    if chunk_rows is not None and options.get("blocks", [900])[0] != 10:
+        assert store.most_rows <= -(-chunk_rows // 8) * 8
 
 
 def test_rows_in_a_memory_layout_give_the_same_bits_as_in_order():
@@ -89,6 +92,14 @@ def test_rows_in_a_memory_layout_give_the_same_bits_as_in_order():
         inv = cv.fisher_inverse(other, LAM)
         np.testing.assert_array_equal(inv @ x, expected @ x)
         np.testing.assert_array_equal(inv.solve_rows(np.ones(11)), expected.solve_rows(np.ones(11)))
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", "i8", "f2", "longdouble"])
+def test_rows_of_other_types_are_read_in_full_precision(dtype):
+    G = (10 * rows(9, 50)).astype(dtype)
+    inv, plain = cv.fisher_inverse(G, LAM), cv.fisher_inverse(G.astype(np.float64), LAM)
+    np.testing.assert_array_equal(inv @ np.ones(50), plain @ np.ones(50))
+    np.testing.assert_array_equal(inv.solve_rows(np.ones(9)), plain.solve_rows(np.ones(9)))
 
 
 def test_half_precision_rows():

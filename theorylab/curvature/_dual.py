@@ -227,6 +227,11 @@ class Dual:
         h = self._leverage(inverse)
         return np.where(h < 0.5, np.einsum("ij,ji->i", inverse, self.gram), h)
 
+    def remainder(self) -> Array:
+        """Return ``I - H A^-1 H^T`` for ``H = diag(share)^-1/2 G``, (m, m), without the cancellation."""
+        root = np.sqrt(self.share)
+        return self.damping * root[:, None] * self.factor.inverse() * root
+
     def logdet(self) -> float:
         """Return ``log det A = (d - m) log lam - sum log share + log det K``."""
         outside = (self.d - self.rows.m) * float(np.log(self.damping))

@@ -76,7 +76,7 @@ def fisher_inverse(
     tile : int
         Columns of a tile.
     chunk_rows : int, optional
-        Rows read at a time from a streamed source.
+        Rows read at a time from a streamed source, rounded up to a multiple of 8.
     check_finite : bool
         Refuse NaN and infinity in G and in vectors. For G this costs nothing but
         a look at the diagonal of the Gram.

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from .._lib.jit import jit
+from ._factor import cholesky
 from ._parallel import serial_blas
 
 __all__ = ["MAX_BLOCK", "greedy_set"]
@@ -47,10 +47,7 @@ def eliminate(inverse: NDArray[np.float64], w: NDArray[np.float64], n: int) -> t
 
 def dense_inverse(G: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
     """Return ``(lam I + G^T G)^-1`` of a small block."""
-    A = G.T @ G
-    A[np.diag_indices_from(A)] += lam
-    inverse = cho_solve(cho_factor(A, lower=True, overwrite_a=True), np.eye(len(A)))
-    return np.asarray(0.5 * (inverse + inverse.T))
+    return np.asarray(cholesky(G.T @ G, np.full(G.shape[1], lam), lam).inverse())
 
 
 def greedy_set(

@@ -16,6 +16,7 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.special import expit
 
 from .._lib.checks import as_float_array, check_choice, check_shape
+from ._dual import Dual
 from ._exchange import from_torch, like
 from ._fisher import fisher_inverse
 from ._inputs import accept_damping
@@ -230,7 +231,7 @@ def remove_points(
     inverse_rows = np.asarray(inv.solve_rows(weights))
     with serial_blas():
         if method == "newton":
-            c = cho_solve(cho_factor(np.eye(S.size) - H[S] @ inverse_rows / n), c)
+            c = cho_solve(cho_factor(_remainder(inv)[np.ix_(S, S)]), c)
         step = inverse_rows @ c / n
     return like(start + step, theta)
 
@@ -284,8 +285,11 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     inv = fisher_inverse(H, damping, norm=n)
     # A^-1 h_i for all points; where p > n as products with stored rows, which do not cancel.
     solve = _tall_solver(H, inv.damping) if p <= n else None
-    Y = np.asarray(inv.solve_rows(np.eye(n))).T if solve is None else solve(H)
-    left = 1.0 - np.einsum("ij,ij->i", H, Y) / n
+    if solve is None:
+        Y, left = np.asarray(inv.solve_rows(np.eye(n))).T, _remainder(inv).diagonal()
+    else:
+        Y = solve(H)
+        left = 1.0 - np.einsum("ij,ij->i", H, Y) / n
     if not np.all(left > 0):
         i = int(np.argmin(left))
         raise np.linalg.LinAlgError(
@@ -298,6 +302,13 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
         Z = np.asarray(inv.solve(G.T, refine=1)).T if solve is None else solve(G)
         steps = (Z + (np.einsum("ij,ij->i", H, Z) / (n * left))[:, None] * Y) / n
     return like(start + steps, theta)
+
+
+def _remainder(inv: FisherInverse) -> Float:
+    """Return ``I - H A^-1 H^T / n`` where the points are fewer than the parameters: ``n lam K^-1``."""
+    part = inv._parts[0][1]
+    assert isinstance(part, Dual)
+    return part.remainder()
 
 
 def _tall_solver(H: Float, damping: float) -> Callable[[Float], Float]:

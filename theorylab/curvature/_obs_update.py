@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError
 
 from ._factor import cholesky
 from ._inverse import FisherInverse
+from ._operator import DUAL_AT_MOST
 from ._parallel import serial_blas, times
 from ._rows import Rows
 
@@ -54,10 +55,16 @@ def joint_update(inv: FisherInverse, w: Float, keep: Mask, g: Float | None) -> t
     for a, b, rows in column_blocks(inv):
         # A itself would overflow where the rows were scaled down, which shows in a tiny share.
         few = np.count_nonzero(keep[a:b]) <= inv.m and share.min(initial=1.0) > 1e-152
-        solve = _joint_primal if few else _joint_dual
         part = None if g is None else g[a:b]
+        arguments = (rows, share, inv.damping, w[a:b], keep[a:b], part, delta[a:b])
         with serial_blas():
-            increase += solve(rows, share, inv.damping, w[a:b], keep[a:b], part, delta[a:b])
+            try:
+                increase += (_joint_primal if few else _joint_dual)(*arguments)
+            except LinAlgError:
+                if not few or inv.m > DUAL_AT_MOST:
+                    raise
+                # Rows of very different lengths, which K can hold and A cannot.
+                increase += _joint_dual(*arguments)
     return delta, increase
 
 
@@ -75,12 +82,10 @@ def _joint_primal(
         rhs = -(scaled.T @ u)
         if g is not None:
             rhs -= g[keep]
-        A = scaled.T @ G
-        A[np.diag_indices_from(A)] += lam
-        factor = cho_factor(A, lower=True, overwrite_a=True)
-        x = cho_solve(factor, rhs)
+        factor = cholesky(scaled.T @ G, np.full(G.shape[1], lam), lam)
+        x = factor.solve(rhs)
         # Refinement with the matrix in its factored form, which sees the rounding of A.
-        x += cho_solve(factor, rhs - lam * x - scaled.T @ (G @ x))
+        x += factor.solve(rhs - lam * x - scaled.T @ (G @ x))
         delta[keep] = x
         u = u + G @ x
     increase = 0.5 * (lam * float(delta @ delta) + float(u @ (u / share)))

@@ -18,12 +18,12 @@ from ._inputs import accept_damping, accept_rows, accept_vector, first_bad_row
 from ._primal import Primal
 from ._rows import Rows
 
-__all__ = ["InverseOperator"]
+__all__ = ["DUAL_AT_MOST", "InverseOperator"]
 
 Array = NDArray[Any]
 
 #: With more rows than this, K is not tried where A itself cannot be factored.
-_DUAL_AT_MOST = 4096
+DUAL_AT_MOST = 4096
 
 
 def _block_sizes(blocks: Any, d: int) -> list[int]:
@@ -106,7 +106,7 @@ class InverseOperator(LinearOperator):
         try:
             self._set_damping(parts, value)
         except np.linalg.LinAlgError:
-            if side != "auto" or rows.m > _DUAL_AT_MOST:
+            if side != "auto" or rows.m > DUAL_AT_MOST:
                 raise
             # Rows of very different lengths: K has a small entry for a short row, A has none.
             self._set_damping(self._assemble(rows, "dual", bfloat16), value)

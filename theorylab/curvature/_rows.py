@@ -173,7 +173,10 @@ class Rows:
         """Return columns ``t:e`` of all rows, a view where they lie ready."""
         if self.direct:
             return np.asarray(self.source[:, self.lo + t : self.lo + e])
-        return self.read(0, self.m, t, e)
+        out = np.empty((self.m, e - t), np.float64 if self.dtype.itemsize == 8 else np.float32)
+        for i, j in self._panels():
+            out[i:j] = self.read(i, j, t, e)
+        return out
 
     def take(self, index: Array) -> Array:
         """Return the chosen columns in float64, shape (m, len(index))."""
@@ -346,7 +349,7 @@ class Rows:
                 if self.direct and self.shrink is None:
                     combine_rows_exactly(self.source, self.lo + t, self.lo + e, c, high, low)
                 else:
-                    tile = self.read(0, self.m, t, e) if self.shrink is None else self.read64(t, e)
+                    tile = self._whole(t, e) if self.shrink is None else self.read64(t, e)
                     combine_rows_exactly(tile, 0, e - t, c, high, low)
                 out[t:e] = high + low
 
