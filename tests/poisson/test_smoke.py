@@ -470,7 +470,6 @@ def test_the_callers_arrays_are_left_alone():
         (dict(solver=lambda flags, b, x0, rtol: b[1:]), ValueError, "p from solver has shape"),
         (dict(frames=[0]), ValueError, "each of frames"),
     ],
-    ids=lambda value: None if isinstance(value, type) else str(value)[:40],
 )
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
