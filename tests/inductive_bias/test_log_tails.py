@@ -69,7 +69,7 @@ def test_golden_set_spans_the_promise():
     assert {max(c["dofs"]) for c in CASES} >= {1, 20000}
 
 
-# The table of the specification; chi'^2_50(2000) has there two digits missing, its value is from
+# Published reference values; chi'^2_50(2000) has there two digits missing, its value is from
 # golden_log_tails.py.
 @pytest.mark.parametrize(
     ("weights", "dofs", "noncentrality", "x", "upper", "value"),

@@ -186,7 +186,7 @@ def test_planner():
     X = rng.uniform(-1, 1, (200_000, 3))
     beta = [1.0, -0.5, 0.25]
     plan = rare_event_variance(X, [0.0, 4.0], beta, n=1.0, at=[[0.5, 0.5, -0.5]])
-    # Table of the specification, itself a simulation of 2e5 draws: half a per cent.
+    # Reference values, themselves a simulation of 2e5 draws: half a per cent.
     np.testing.assert_allclose(plan.slope_se**2, [13.79, 13.02, 12.89], rtol=8e-3)
     np.testing.assert_allclose(plan.slope_se_logistic**2, [168.6, 147.3, 143.1], rtol=8e-3)
     assert plan.expected_events == pytest.approx(0.02193, rel=5e-3)
