@@ -69,8 +69,7 @@ def test_golden_set_spans_the_promise():
     assert {max(c["dofs"]) for c in CASES} >= {1, 20000}
 
 
-# Published reference values; chi'^2_50(2000) has there two digits missing, its value is from
-# golden_log_tails.py.
+# Reference values made with 30 digits and more; that of chi'^2_50(2000) is from golden_log_tails.py.
 @pytest.mark.parametrize(
     ("weights", "dofs", "noncentrality", "x", "upper", "value"),
     [
