@@ -19,7 +19,6 @@ divergence = Claim(
     # about 1e-12 / 1e-4.
     criterion=Exact(abs=1 + 1e-6),
     quick=grid(scene=["balls", "walls", "moving", "3-D"], replicates=1),
-    headline=True,
 )
 
 
