@@ -18,12 +18,13 @@ from ._conditioning import (
     condition_on_kernel,
     condition_regressor,
 )
-from ._exact import exact_bias, resampled_interval
+from ._exact import exact_bias
 from ._from_errors import METHODS, from_errors
 from ._gaussian import as_columns, check_rank_tol
 from ._hypotheses import kind_of, sample_predictions
 from ._result import InductiveBiasResult, Notes, check_confidence, check_eps
 from ._splitting import splitting_log_probability
+from ._test_points import resampled_interval
 
 _GAUSSIAN = ("kernel", "features", "regressor")
 _LOSSES = ("mse", "mae", "zero_one")
@@ -188,9 +189,9 @@ def inductive_bias(
         result = exact_bias(predictive, t, targets, tolerance, notes)
         if bootstrap_test_points is not None and targets.size:
             interval = resampled_interval(
-                predictive, t, targets, tolerance, result.estimate, bootstrap_test_points, confidence, rng
+                predictive, t, targets, tolerance, result.estimate, bootstrap_test_points, confidence, rng, notes
             )
-            result = _replace(result, confidence_interval=interval)
+            result = _replace(result, confidence_interval=interval, warnings=tuple(notes.texts))
         return result
     if method == "splitting":
         return _split(predictive, t, targets, loss, n_samples, confidence, rng, notes)

@@ -1,4 +1,4 @@
-"""The exact inductive bias of a Gaussian law, its numerical error, and what hangs on single test points."""
+"""The exact inductive bias of a Gaussian law, its numerical error, and what hangs on the null space."""
 
 from __future__ import annotations
 
@@ -104,53 +104,3 @@ def _hinges(spectrum: Spectrum, rank_tol: float, eps: NDArray[Any], estimate: ND
         if not np.all(same):
             return True
     return False
-
-
-def resampled_interval(
-    predictive: Predictive,
-    t: NDArray[Any],
-    eps: NDArray[Any],
-    rank_tol: float,
-    estimate: NDArray[Any],
-    groups: int,
-    confidence: float,
-    rng: np.random.Generator,
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the jackknife interval of log I: random groups of test points are left out in turn.
-
-    Drawing test points with repeats would be wrong: a repeated point adds no direction, so I comes out low.
-    Points that are left out in turn add as many directions as they should, and by the inequality of
-    Efron and Stein the jackknife variance is not too small on average. In the logarithm a common factor,
-    by which I grows with the number of test points, drops out.
-    """
-    from scipy.special import stdtrit
-
-    n = t.shape[0]
-    if n < 2:
-        raise ValueError("bootstrap_test_points needs at least two test points, got one")
-    groups = min(groups, n)
-    order = rng.permutation(n)
-    values = np.empty((groups, *eps.shape))
-    for j in range(groups):
-        rows = np.sort(np.delete(order, np.s_[j::groups]))
-        values[j] = _nats(predictive.subset(rows).spectrum(t[rows]), rank_tol, eps)
-    finite = np.isfinite(estimate) & np.all(np.isfinite(values), axis=0)
-    logs = np.log(np.maximum(np.where(finite, values, 1.0), 1e-300))
-    spread = np.sqrt((groups - 1.0) / groups * np.sum((logs - logs.mean(axis=0)) ** 2, axis=0))
-    half = np.minimum(float(stdtrit(groups - 1, 0.5 + 0.5 * confidence)) * spread, 700.0)
-    centre = np.where(finite, estimate, 1.0)
-    with np.errstate(over="ignore"):
-        low, high = centre * np.exp(-half), centre * np.exp(half)
-    # Where leaving points out makes I infinite, or finite, its logarithm has no spread to speak of.
-    never = np.isinf(estimate) & np.all(np.isinf(values), axis=0)
-    low = np.where(finite, low, np.where(never, np.inf, 0.0))
-    return np.asarray(low), np.asarray(np.where(finite, high, np.inf))
-
-
-def _nats(spectrum: Spectrum, rank_tol: float, eps: NDArray[Any]) -> NDArray[Any]:
-    """Return I, also where the points left determine the error."""
-    if spectrum.cut(rank_tol).any():
-        return -np.asarray(spectrum.law(rank_tol).logcdf(eps))
-    count = spectrum.n_test * spectrum.n_outputs
-    error = (float(spectrum.squares.sum()) + spectrum.residual) / count
-    return np.where(eps >= error, 0.0, np.inf)

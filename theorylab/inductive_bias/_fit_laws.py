@@ -15,6 +15,8 @@ from ._law import GeneralizedChi2
 
 # A fit works on at most this many cells of the sample: finer changes neither optimum nor curvature.
 _CELLS = 400
+# Below this standard deviation in units of the mean the laws are normal but for their skewness.
+_NARROW = 1e-3
 
 
 def gamma_mle(errors: NDArray[Any]) -> tuple[float, float]:
@@ -123,14 +125,26 @@ class NoncentralFit:
 
     def __init__(self, errors: NDArray[Any]) -> None:
         self.errors = errors
+        # Towards share 1 the law is Gaussian in sqrt(e): a sparse grid there is enough.
+        self.shares = np.concatenate([[0.0, 0.01], np.linspace(0.1, 0.9, 9), [0.95, 0.98, 0.99]])
+        mean = float(errors.mean())
+        relative = errors / mean - 1.0
+        # The mean itself is rounded, which such errors would feel.
+        rest = float(relative.mean())
+        relative -= rest
+        spread = float(relative.std())
+        if spread < _NARROW:
+            self.profile = _narrow_profile(relative / spread, spread, math.log(mean) + rest, self.shares)
+            best = max(range(len(self.shares)), key=lambda i: self.profile[i][0])
+            log_total, log_mean = (float(p) for p in self.profile[best][1])
+            self.parameters = _unpack(float(self.shares[best]), log_total, log_mean)
+            return
         ordered = np.sort(errors)
         cells = np.array_split(ordered, min(_CELLS, ordered.size))
         self._points = np.array([cell.mean() for cell in cells])
         self._counts = np.array([float(cell.size) for cell in cells])
         a, theta = gamma_mle(errors)
         self._start = (math.log(2.0 * a), math.log(a * theta))
-        # Towards share 1 the law is Gaussian in sqrt(e): a sparse grid there is enough.
-        self.shares = np.concatenate([[0.0, 0.01], np.linspace(0.1, 0.9, 9), [0.95, 0.98, 0.99]])
         self.profile = [self._conditional(share) for share in self.shares]
         best = max(range(len(self.shares)), key=lambda i: self.profile[i][0])
         self.parameters = self._refine(best)
@@ -143,8 +157,8 @@ class NoncentralFit:
 
     def _conditional(self, share: float) -> tuple[float, NDArray[Any], NDArray[Any]]:
         """Return log-likelihood, optimum (log total, log mean) and Hessian of the loss at one share."""
-        # A non-central law of share s has the variance of a central one with dof total / (1 - s^2).
-        point = np.array([self._start[0] + math.log1p(-share * share), self._start[1]])
+        # A non-central law of share s has the variance of a central one with dof total / (1 + s).
+        point = np.array([self._start[0] + math.log1p(share), self._start[1]])
 
         def loss(p: NDArray[Any]) -> float:
             return self._loss(share, p)
@@ -213,9 +227,11 @@ class NoncentralFit:
                 continue
             nats = partial(self._log_nats, float(share), eps=eps)
             centre = nats(point)
+            # A fraction of the standard errors: a narrow law feels the smallest change of its mean.
+            steps = np.minimum(1e-4, 0.1 / np.sqrt(np.maximum(np.diag(hessian), 1e-300)))
             with np.errstate(invalid="ignore"):
                 gradient = np.stack(
-                    [(nats(point + h) - nats(point - h)) / 2e-4 for h in 1e-4 * np.eye(2)]
+                    [(nats(point + h) - nats(point - h)) / (2.0 * h.sum()) for h in np.diag(steps)]
                 )  # fmt: skip
             # Where no probability is left above eps, I is 0 at every law of the region.
             gradient = np.where(np.isneginf(centre), 0.0, gradient)
@@ -230,6 +246,29 @@ class NoncentralFit:
         nats = -np.asarray(GeneralizedChi2([scale], dofs=df, noncentralities=[nc]).logcdf(eps))
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(nats))
+
+
+def _narrow_profile(
+    z: NDArray[Any], spread: float, log_mean: float, shares: NDArray[Any]
+) -> list[tuple[float, NDArray[Any], NDArray[Any]]]:
+    """Return what `NoncentralFit._conditional` does, in the nearly normal limit of a small relative spread.
+
+    There mean and variance, 2 (1 + s) / total of the mean squared, are those of the sample z (standardised),
+    with the Fisher information of the normal law; the log-likelihoods of the shares differ by the first terms
+    of Edgeworth's series, from the skewness 2 (1 + 2 s) / (1 + s)^2 times the spread. What is left out is of
+    order spread^2. No density is evaluated: its logarithm would cancel to nothing beside 1 / spread^2.
+    """
+    size = float(z.size)
+    third = float(np.mean(z**3))
+    # From log sd = log mean + log(2 (1 + s) / total) / 2.
+    hessian = size * np.array([[0.5, -1.0], [-1.0, 2.0 + 1.0 / spread**2]])
+    profile = []
+    for share in shares:
+        skewness = 2.0 * (1.0 + 2.0 * share) / (1.0 + share) ** 2 * spread
+        value = size * (skewness * third / 6.0 - skewness**2 / 12.0)
+        log_total = math.log(2.0 * (1.0 + share)) - 2.0 * math.log(spread)
+        profile.append((value, np.array([log_total, log_mean]), hessian))
+    return profile
 
 
 def _derivatives(
