@@ -189,7 +189,11 @@ def condition_regressor(model: Any, X: NDArray[Any], y: NDArray[Any], X_test: ND
 
     fitted = clone(model).fit(X, y[:, 0] if y.shape[1] == 1 else y)
     mean, cov = fitted.predict(X_test, return_cov=True)
-    n, k = X_test.shape[0], y.shape[1]
+    while getattr(fitted, "steps", None):
+        # What follows asks the regressor itself, with the inputs that it sees.
+        X_test = fitted[:-1].transform(X_test) if len(fitted.steps) > 1 else X_test
+        fitted = fitted.steps[-1][1]
+    n, k = len(X_test), y.shape[1]
     mean = np.asarray(mean, dtype=np.float64).reshape(n, k)
     cov = np.array(cov, dtype=np.float64)
     check_finite(cov, "the predictive covariance of hypotheses")

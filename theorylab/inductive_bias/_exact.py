@@ -62,7 +62,7 @@ def exact_bias(
         effective_dof=float(np.sum(k * w) ** 2 / np.sum(k * w**2)),
         rank=spectrum.rank(rank_tol),
         n_samples=0,
-        lower_bound_nats=np.asarray(-law._chernoff(eps) + 0.0),
+        lower_bound_nats=np.asarray(-law.logcdf(eps, method="chernoff") + 0.0),
         extrapolation=np.zeros(eps.shape),
         n_test=t.shape[0],
         n_outputs=t.shape[1],
@@ -80,7 +80,7 @@ def _numerical_error(
     for i, (target, nats) in enumerate(zip(flat, np.ravel(estimate))):
         if target <= floor:
             found[i] = math.inf if floor - target <= sensitivity.floor_error() and target > 0.0 else 0.0
-        elif not math.isnan(crossing[i]):
+        elif not math.isnan(crossing[i]) and not (upper[i] and nats == 0.0):
             moved = sensitivity.tail_error(float(crossing[i]), float(target - floor))
             if upper[i] and nats < 700.0 and math.isfinite(moved):
                 # d log(1 - p) = p / (1 - p) d log p, and p / (1 - p) = exp(I) - 1.

@@ -87,6 +87,10 @@ def from_errors(
     if e.min() < 0.0:
         raise ValueError(f"errors must be >= 0, got {e.min():g}")
     size = e.size
+    if e.max() > np.finfo(np.float64).max / (4.0 * size):
+        raise ValueError(
+            f"errors reach {e.max():.3g}, where their sum leaves the range of numbers; divide errors and eps by a unit"
+        )
     hits = np.searchsorted(np.sort(e), eps, side="right")
     bound = _count_bound(hits, size, confidence)
     law: Any = None
@@ -94,13 +98,7 @@ def from_errors(
     if method == "empirical":
         with np.errstate(divide="ignore"):
             estimate = 0.0 - np.log(hits / size)
-        half = 0.5 * (1.0 - confidence)
-        p_low = np.where(hits > 0, special.betaincinv(np.maximum(hits, 1), size - hits + 1, half), 0.0)
-        p_high = np.where(
-            hits < size, special.betaincinv(hits + 1, np.maximum(size - hits, 1), 1.0 - half), 1.0
-        )
-        with np.errstate(divide="ignore"):
-            interval = (0.0 - np.log(p_high), 0.0 - np.log(p_low))
+        interval = count_interval(hits, size, confidence)
     else:
         _check_fit(e)
         quantile = float(special.ndtri(0.5 + 0.5 * confidence))
@@ -173,6 +171,17 @@ def _check_fit(e: NDArray[Any]) -> None:
         raise ValueError(
             "errors contains 0, where a chi-squared law has no likelihood; use method='empirical'"
         )
+
+
+def count_interval(
+    hits: NDArray[Any], size: int, confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the two-sided Clopper-Pearson interval of the nats from counts among `size` samples."""
+    half = 0.5 * (1.0 - confidence)
+    p_low = np.where(hits > 0, special.betaincinv(np.maximum(hits, 1), size - hits + 1, half), 0.0)
+    p_high = np.where(hits < size, special.betaincinv(hits + 1, np.maximum(size - hits, 1), 1.0 - half), 1.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(0.0 - np.log(p_high)), np.asarray(0.0 - np.log(p_low))
 
 
 def _count_bound(hits: NDArray[Any], size: int, confidence: float) -> NDArray[Any]:

@@ -15,11 +15,19 @@ from ._law import GeneralizedChi2
 
 _EPS = float(np.finfo(np.float64).eps)
 _DEFAULT_RANK_TOL = 10.0
+# The squares of larger targets, summed over points, would overflow.
+_LARGEST = 1e150
 
 
 def as_columns(y: ArrayLike, name: str) -> NDArray[Any]:
     """Return targets as a float64 matrix of shape (n, k)."""
     array = as_float_array(y, name, ndim=(1, 2), dtype=np.float64)
+    largest = float(np.max(np.abs(array), initial=0.0))
+    if largest > _LARGEST:
+        raise ValueError(
+            f"{name} has entries up to {largest:.3g}, expected at most {_LARGEST:g}, for squared errors leave the "
+            "range of numbers; divide targets (and the scale of the hypotheses) by a unit, eps by its square"
+        )
     return array[:, None] if array.ndim == 1 else array
 
 

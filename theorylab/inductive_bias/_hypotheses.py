@@ -19,7 +19,7 @@ def kind_of(hypotheses: Any) -> str:
             f"hypotheses is the class {hypotheses.__name__}, expected an object; create one with ()"
         )
     predict = getattr(hypotheses, "predict", None)
-    if callable(predict) and hasattr(hypotheses, "fit") and _accepts(predict, "return_cov"):
+    if callable(predict) and hasattr(hypotheses, "fit") and _accepts_cov(last_step(hypotheses)):
         return "regressor"
     if callable(getattr(hypotheses, "sample_y", None)):
         return "sample_y"
@@ -47,10 +47,16 @@ def kind_of(hypotheses: Any) -> str:
     )
 
 
-def _accepts(function: Any, name: str) -> bool:
+def last_step(model: Any) -> Any:
+    """Return the last step of a pipeline, which forwards what `predict` gets, or the model itself."""
+    steps = getattr(model, "steps", None)
+    return last_step(steps[-1][1]) if isinstance(steps, list) and steps else model
+
+
+def _accepts_cov(model: Any) -> bool:
     try:
-        return name in inspect.signature(function).parameters
-    except (TypeError, ValueError):
+        return "return_cov" in inspect.signature(model.predict).parameters
+    except (AttributeError, TypeError, ValueError):
         return False
 
 

@@ -388,12 +388,3 @@ class GeneralizedChi2:
         """Return the log of one tail at z on that side of the mean."""
         tail = np.minimum(self._rows(z, 1e-13, False)[:, LOG_TAIL], 0.0)
         return np.where((z > self._mean) == upper, tail, log_complement(tail))
-
-    def _chernoff(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return a certified upper bound on logcdf, from the point where the contour crosses."""
-        _, z = self._centred(x)
-        bound = np.zeros(z.size)
-        bound[z <= self._low] = -np.inf
-        left = (z > self._low) & (z < self._mean)
-        bound[left] = self._rows(z[left], 1e-10, False)[:, CHERNOFF]
-        return bound.reshape(np.shape(x))

@@ -47,7 +47,9 @@ class InductiveBiasResult:
     n_samples : int
         Sampled hypotheses; 0 for the exact method.
     lower_bound_nats : ndarray
-        Certified: Chernoff for the exact method, Clopper-Pearson (the rule of three) for samples.
+        Certified. Exact: Chernoff's bound ``max_t t eps - K(t)``, of `distribution`, the law as computed; what
+        rounding in the linear algebra before it may take away is in `numerical_error`. Samples:
+        Clopper-Pearson (the rule of three), at the level asked for.
     extrapolation : ndarray
         estimate / log(n_samples): above 1, no sample has been there. 0 for the exact method.
     n_test, n_outputs : int
