@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from theorylab.validation import Claim, Samples, Within, grid, main
+from theorylab.validation import AtLeast, Claim, Samples, Within, grid, main
 
 GAP = 0.1
 
@@ -127,6 +127,46 @@ def draw(ax, result):
     ax.plot(range(3), [1, 0.5, 1], "k_", ms=30, label="prediction")
     ax.set(xticks=range(3), xticklabels=names, ylabel="test AUC", ylim=(0.4, 1.05))
     ax.legend(loc="lower right")
+
+
+enough = Claim(
+    id="inductive_bias.simplicity-is-enough",
+    statement="With all blocks but the linear one randomised, the network keeps an AUC above 0.99.",
+    source="Shah et al., NeurIPS 2020, LMS-5: AUC with all other blocks randomised 1",
+    criterion=AtLeast(0.99),
+    quick=grid(replicates=5),
+    full=grid(replicates=10),
+)
+
+
+@enough.measure
+def linear_alone(rng):
+    values = three_aucs(rng, "linear")
+    return Samples([values[2]], all=values)
+
+
+@enough.control("noise in place of the linear block", grid=grid(replicates=3))
+def noise_alone(rng):
+    values = three_aucs(rng, "noise")
+    return Samples([values[2]], all=values)
+
+
+@enough.figure
+def draw_enough(ax, result):
+    for branch, colour, label in (
+        (None, "C0", "linear + 5-slabs"),
+        ("noise_alone", "0.6", "control: noise + 5-slabs"),
+    ):
+        for i, (standard, _, alone) in enumerate(result.extras("all", branch)):
+            ax.plot([0, 1], [standard, alone], "o-", color=colour, label=label if i == 0 else None)
+    ax.axhline(0.99, ls="--", color="k", label="0.99")
+    ax.set(
+        xticks=[0, 1],
+        xticklabels=["as trained", "all blocks but\nthe first randomised"],
+        xlim=(-0.3, 1.3),
+        ylabel="test AUC",
+    )
+    ax.legend(loc="lower left")
 
 
 slabs_only = Claim(

@@ -124,11 +124,11 @@ def inductive_bias(
 
     `numerical_error` of the exact method adds the quadrature, the rounding of the kernel and the linear
     algebra (to first order, with the norms of the actual matrices), and that of the irreducible error; it
-    is inf where a direction that matters may be rounding. The interval over test points is a jackknife on
-    the scale z of ``Phi(z) = exp(-I)``. At 95 % it covers, simulated in 3 to 20 dimensions with 30 and 100 test
-    points and I from 1e-16 to 30 nats, in 90 to 100 % of cases; in one dimension, where few points carry the
-    answer, in 93 to 95 % with 100 points and in 85 to 91 % with 30. Where it spans more than a factor of
-    1000, as it must where I is far below 1 and test sets differ, `warnings` of the result says so.
+    is inf where a direction that matters may be rounding. The interval over test points is a jackknife
+    on the scale z of ``Phi(z) = exp(-I)``. At 95 % it covers, simulated in 3 to 20 dimensions with 30 and
+    100 test points and I from 1e-16 to 30 nats, in 90 to 100 % of cases; in one dimension, where few
+    points carry the answer, in 93 to 95 % with 100 points and in 85 to 91 % with 30. Where it spans more
+    than a factor of 1000, as where I is far below 1 and test sets differ, `warnings` of the result says so.
     Resampling with repeats would cover in a third, for repeated points add no direction.
 
     A kernel takes 8 N^2 bytes and 9 N^3 flops: from about 12000 test points on, pass `NystroemFeatures`.
@@ -190,7 +190,15 @@ def inductive_bias(
         result = exact_bias(predictive, t, targets, tolerance, notes)
         if bootstrap_test_points is not None and targets.size:
             interval = resampled_interval(
-                predictive, t, targets, tolerance, result.estimate, bootstrap_test_points, confidence, rng, notes
+                predictive,
+                t,
+                targets,
+                tolerance,
+                result.estimate,
+                bootstrap_test_points,
+                confidence,
+                rng,
+                notes,
             )
             result = _replace(result, confidence_interval=interval, warnings=tuple(notes.texts))
         return result

@@ -89,7 +89,8 @@ def from_errors(
     size = e.size
     if e.max() > np.finfo(np.float64).max / (4.0 * size):
         raise ValueError(
-            f"errors reach {e.max():.3g}, where their sum leaves the range of numbers; divide errors and eps by a unit"
+            f"errors reach {e.max():.3g}, where their sum leaves the range of numbers; divide errors and eps "
+            "by a unit"
         )
     hits = np.searchsorted(np.sort(e), eps, side="right")
     bound = _count_bound(hits, size, confidence)

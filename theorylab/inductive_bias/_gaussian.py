@@ -15,8 +15,8 @@ from ._law import GeneralizedChi2
 
 _EPS = float(np.finfo(np.float64).eps)
 _DEFAULT_RANK_TOL = 10.0
-# The squares of larger targets, summed over points, would overflow.
-_LARGEST = 1e150
+# With larger targets squared errors, and depths in nats, would leave the range of numbers.
+_LARGEST = 1e100
 
 
 def as_columns(y: ArrayLike, name: str) -> NDArray[Any]:
@@ -25,8 +25,8 @@ def as_columns(y: ArrayLike, name: str) -> NDArray[Any]:
     largest = float(np.max(np.abs(array), initial=0.0))
     if largest > _LARGEST:
         raise ValueError(
-            f"{name} has entries up to {largest:.3g}, expected at most {_LARGEST:g}, for squared errors leave the "
-            "range of numbers; divide targets (and the scale of the hypotheses) by a unit, eps by its square"
+            f"{name} has entries up to {largest:.3g}, expected at most {_LARGEST:g}: squared errors leave "
+            "the range of numbers; divide targets and the scale of hypotheses by a unit, eps by its square"
         )
     return array[:, None] if array.ndim == 1 else array
 

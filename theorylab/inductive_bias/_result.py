@@ -47,8 +47,8 @@ class InductiveBiasResult:
     n_samples : int
         Sampled hypotheses; 0 for the exact method.
     lower_bound_nats : ndarray
-        Certified. Exact: Chernoff's bound ``max_t t eps - K(t)``, of `distribution`, the law as computed; what
-        rounding in the linear algebra before it may take away is in `numerical_error`. Samples:
+        Certified. Exact: Chernoff's bound ``max_t t eps - K(t)`` of `distribution`, the law as computed; what
+        rounding in the linear algebra may take away from it is in `numerical_error`. Samples:
         Clopper-Pearson (the rule of three), at the level asked for.
     extrapolation : ndarray
         estimate / log(n_samples): above 1, no sample has been there. 0 for the exact method.

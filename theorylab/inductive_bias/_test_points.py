@@ -74,8 +74,8 @@ def resampled_interval(
 def to_scale(nats: NDArray[Any]) -> NDArray[np.float64]:
     """Return I on a scale on which test sets differ by nearly normal amounts, decreasing in I.
 
-    With Phi(z) = exp(-I), z is about (eps - mean) / sd of the error: linear in what differs between test sets.
-    The logarithm of a small I is not (it is -z^2 / 2); an interval in it would reach too high. For
+    With Phi(z) = exp(-I), z is about (eps - mean) / sd of the error, linear in what differs between test
+    sets. The logarithm of a small I is not (it is -z^2 / 2); an interval in it would reach too high. For
     negative z, -arsinh(-z), which is about -log(8 I) / 2.
     """
     small = nats < 0.5
@@ -85,7 +85,7 @@ def to_scale(nats: NDArray[Any]) -> NDArray[np.float64]:
         special.ndtri_exp(-np.where(small, 0.5, nats)),
     )
     z = np.minimum(z, _HIGHEST)
-    return np.where(z > 0.0, z, -np.arcsinh(-np.minimum(z, 0.0)))
+    return np.asarray(np.where(z > 0.0, z, -np.arcsinh(-np.minimum(z, 0.0))))
 
 
 def from_scale(at: NDArray[Any]) -> NDArray[np.float64]:
