@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from theorylab.inductive_bias import (
     ExtrapolationWarning,
     GeneralizedChi2,
+    UnattainableErrorWarning,
     gaussian_test_error,
     inductive_bias,
     inductive_bias_from_errors,
@@ -199,3 +200,13 @@ def test_bound_is_the_best_of_chernoff_and_splitting_gives_arrays():
         warnings.simplefilter("ignore", UserWarning)
         split = inductive_bias(rbf, *data, 0.1, alpha=1e-4, loss="mae", n_samples=50, random_state=0)
     assert all(isinstance(a, np.ndarray) for a in (split.estimate, *split.confidence_interval))
+
+
+def test_splitting_knows_that_no_squared_error_is_zero():
+    rng = np.random.default_rng(3)
+    X, Z = rng.standard_normal((20, 2)), rng.standard_normal((12, 2))
+    with pytest.warns(UnattainableErrorWarning, match="eps = 0") as caught:
+        found = inductive_bias(rbf, X, X[:, 0], Z, Z[:, 0], 0, alpha=1e-4, loss="mae", random_state=0)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert found.estimate == found.confidence_interval[0] == np.inf

@@ -22,7 +22,7 @@ from ._exact import exact_bias
 from ._from_errors import METHODS, count_interval, from_errors
 from ._gaussian import as_columns, check_rank_tol
 from ._hypotheses import kind_of, sample_predictions
-from ._result import InductiveBiasResult, Notes, check_confidence, check_eps
+from ._result import InductiveBiasResult, Notes, UnattainableErrorWarning, check_confidence, check_eps
 from ._splitting import splitting_log_probability
 from ._test_points import resampled_interval
 
@@ -298,6 +298,9 @@ def _split(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         for i, target in enumerate(flat):
+            if target == 0.0 and loss in ("mse", "mae"):
+                estimate[i] = low[i] = high[i] = math.inf
+                continue
             found = splitting_log_probability(
                 error_fn,
                 dim,
@@ -313,6 +316,8 @@ def _split(
                 # Nothing was split: the runs are counts, whose spread says nothing where all particles hit.
                 hits = np.rint(np.exp(found.runs) * n_particles).sum()
                 low[i], high[i] = count_interval(hits, n_runs * n_particles, confidence)
+    if loss in ("mse", "mae") and np.any(flat == 0.0):
+        notes.warn("no hypothesis reaches eps = 0: I = inf there", UnattainableErrorWarning, 1)
     for text in dict.fromkeys(str(record.message) for record in caught):
         notes.warn(text, UserWarning, 1)
     estimate, low, high = ((a + 0.0).reshape(eps.shape) for a in (estimate, np.maximum(low, 0.0), high))
