@@ -5,6 +5,7 @@ import tracemalloc
 import mpmath
 import numpy as np
 import pytest
+from scipy.linalg import LinAlgWarning
 
 from theorylab import curvature as cv
 
@@ -65,6 +66,16 @@ def test_relative_damping_is_relative_to_all_rows():
             )
     with pytest.raises(ValueError, match="damping is relative to the mean square 0"):
         cv.leave_one_out(np.zeros(2), np.zeros((3, 2)), np.zeros((3, 2)), relative)
+
+
+def test_columns_that_the_rows_cannot_tell_apart_warn_where_the_damping_is_hidden():
+    H = np.random.default_rng(2).standard_normal((9, 3))
+    H[:, 2] = H[:, 0]
+    with pytest.warns(LinAlgWarning, match="kappa") as record:
+        cv.leave_one_out(np.zeros(3), H, H, 1e-17)
+    assert record[0].filename == __file__
+    steps, expected = cv.leave_one_out(np.zeros(3), H, H, 1e-6), truth(H, H, 1e-6)  # silent
+    np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-9 * np.abs(expected).max())  # u kappa
 
 
 def test_a_remainder_below_the_smallest_number_is_an_error():

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import qr, solve_triangular
 
 from ._exchange import like
+from ._factor import warn_if_singular
 from ._influence import common_factors, penalty, same_model
 from ._parallel import serial_blas
 
@@ -55,6 +56,11 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     LinAlgError
         Where what a leverage leaves is below the smallest number.
 
+    Warns
+    -----
+    LinAlgWarning
+        Where the rows do not span the parameters and rounding hides the damping.
+
     Notes
     -----
     ``theta + z_i / (n (1 - h_i))`` with ``z_i = A^-1 g_i`` and the leverage
@@ -62,8 +68,9 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     ``theta + (z_i + y_i (y_i^T g_i) / (n (1 - h_i))) / n`` with ``y_i = A^-1 h_i``.
     For squared loss the left-out residual is the residual divided by ``1 - h_i``.
 
-    Accurate at every damping and for any number of points: errors grow with the
-    root of the condition number of `rows`, not with that of A.
+    ``1 - h_i`` is accurate at every damping and for any number of points. The
+    steps are too, but for rows that do not span the p <= n parameters (equal
+    columns, say): there they carry u times the condition number of A.
 
     Cost: two QR factorisations at most, O(n p min(n, p)) flops; nothing n x n where p <= n.
 
@@ -84,7 +91,8 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     c = common_factors(H, G, eps)
     with serial_blas():
         if p <= n:
-            Y, left, Z = _solve_points(H, G, ridge)
+            Y, left, Z, kappa = _solve_points(H, G, ridge)
+            warn_if_singular(kappa, lambda: kappa, lam, stacklevel=3)
             candidates = np.argsort(left, kind="stable")[:p]  # leverages sum to at most p
             fitted = candidates[left[candidates] < _FITS_ITSELF]
             if fitted.size:
@@ -102,12 +110,13 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     return like(start + steps, theta)
 
 
-def _solve_points(H: Float, G: Float, ridge: float) -> tuple[Float, Float, Float]:
-    """Return ``A^-1 h_i``, ``1 - h_i`` as a difference and ``A^-1 g_i``, where p <= n."""
+def _solve_points(H: Float, G: Float, ridge: float) -> tuple[Float, Float, Float, float]:
+    """Return ``A^-1 h_i``, ``1 - h_i`` as a difference, ``A^-1 g_i`` and the condition of A, where p <= n."""
     n, p = H.shape
     Q, R = _graded_qr(np.concatenate([H, ridge * np.eye(p)]))
-    X = Q[:n]
-    return n * R.right(X), 1.0 - np.einsum("ij,ij->i", X, X), n * R.right(R.left(G))
+    X, pivots = Q[:n], np.abs(np.diagonal(R.R))
+    kappa = float(pivots.max() / pivots.min()) ** 2
+    return n * R.right(X), 1.0 - np.einsum("ij,ij->i", X, X), n * R.right(R.left(G)), kappa
 
 
 def _solve_fitted(others: Float, rows: Float, ridge: float) -> tuple[Float, Float, Float]:
