@@ -126,7 +126,7 @@ def draw(ax, result):
     for k, work in enumerate(EXPONENTS):
         flops = np.array(result.extras("flops", work=work)[0])
         ax.plot(FACTORS, flops[0] * FACTORS ** float(EXPONENTS[work]), "--", color=f"C{k}", lw=1)
-        ax.plot(FACTORS, flops, "o", color=f"C{k}", label=f"{work}: power {EXPONENTS[work]}")
+        ax.plot(FACTORS, flops, "osd^v"[k], color=f"C{k}", ms=9 - k, label=f"{work}: power {EXPONENTS[work]}")
     for work, label in (("product in d", "d x d factor"), ("slide in m", "new factor for each slide")):
         flops = np.array(result.extras("flops", branch="dense_or_refactored", work=work)[0])
         ax.plot(FACTORS, flops, "s-", color="0.6", lw=1, label=f"control: {label}")
@@ -134,7 +134,7 @@ def draw(ax, result):
            title="Dashed: the predicted power")  # fmt: skip
     ax.set_xticks(FACTORS, [f"{f:g}" for f in FACTORS])
     ax.minorticks_off()
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 memory = Claim(
