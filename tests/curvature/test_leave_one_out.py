@@ -78,6 +78,14 @@ def test_columns_that_the_rows_cannot_tell_apart_warn_where_the_damping_is_hidde
     np.testing.assert_allclose(steps, expected, rtol=0, atol=1e-9 * np.abs(expected).max())  # u kappa
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_no_points_or_no_parameters(shape):
+    model = np.zeros(shape[1]), np.zeros(shape), np.zeros(shape)
+    for call in (lambda: cv.leave_one_out(*model, 0.1), lambda: cv.remove_points(*model, [], 0.1)):
+        with pytest.raises(ValueError, match=r"rows has shape .* at least one point and one parameter"):
+            call()
+
+
 def test_a_remainder_below_the_smallest_number_is_an_error():
     rows = np.eye(2) * 1e150
     with pytest.raises(np.linalg.LinAlgError, match="leverage of point 0 rounds to 1; raise the damping"):

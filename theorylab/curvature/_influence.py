@@ -248,6 +248,8 @@ def same_model(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike) -> tuple[Flo
     eps = max(float(np.finfo(x.dtype).eps) for x in arrays)
     H, G = (x.astype(np.float64, copy=False) for x in arrays)
     start = as_float_array(from_torch(theta), "theta", ndim=1, dtype=np.float64)
+    if 0 in H.shape:
+        raise ValueError(f"rows has shape {H.shape}, expected at least one point and one parameter")
     check_shape(G, H.shape, "grads", "to match rows")
     check_shape(start, H.shape[1:], "theta", f"to match rows of shape {H.shape}")
     return start, H, G, eps

@@ -297,7 +297,7 @@ class SlidingFisherInverse(FisherInverse):
         state["damping"] = self._relative(value, self._parts) if relative else value
         other = self.from_state_dict(state)
         other._K.refactor(other._K.slots)
-        other._K.warn(other._K.slots, stacklevel=3)
+        other._K.warn(other._K.n, stacklevel=3)
         return other
 
     # --- keeping ---------------------------------------------------------------------------------------

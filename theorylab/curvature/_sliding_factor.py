@@ -87,21 +87,19 @@ class SlidingFactor:
         self.gram[slot, : products.size] = self.gram[: products.size, slot] = products
         self.scale[slot] = scale
         try:
-            self.warn(order, stacklevel + 1)
+            self.warn(len(order), stacklevel + 1)
             self._grow(order, full)
         except Exception:
             self.gram[slot], self.gram[:, slot], self.scale[slot] = before
             raise
         self.slots = order
 
-    def warn(self, order: list[int], stacklevel: int) -> None:
-        """Warn if the damping is lost in the rounding of the Gram of the rows in `order`."""
-        ridge = self.damping * self.share(order, len(order))
+    def warn(self, n: int, stacklevel: int) -> None:
+        """Warn if the damping is lost in the rounding of the Gram of the rows in the first `n` slots."""
+        ridge = self.damping * self.share(slice(n), n)
         with np.errstate(over="ignore"):
-            bound = float(np.sum(self.gram.diagonal()[order] / ridge))
-        warn_if_singular(
-            bound, lambda: condition(self.gram[np.ix_(order, order)], ridge), self.damping, stacklevel + 1
-        )
+            bound = float(np.sum(self.gram.diagonal()[:n] / ridge))
+        warn_if_singular(bound, lambda: condition(self.gram[:n, :n], ridge), self.damping, stacklevel + 1)
 
     def _grow(self, order: list[int], full: bool) -> None:
         """Make the factor of the rows in `order`, whose last one is new."""
