@@ -1,11 +1,14 @@
-"""What it costs: operations and bytes of rows to the last one, and memory."""
+"""What it costs: operations and bytes of rows to the last one, how they grow, and memory.
+
+How the times grow is in extra/curvature_scaling.py, for a quiet machine.
+"""
 
 import tracemalloc
 
 import numpy as np
 
 from theorylab import curvature as cv
-from theorylab.validation import Claim, Exact, grid, main
+from theorylab.validation import Claim, Exact, Samples, grid, main
 
 counts = Claim(
     id="curvature.counts",
@@ -57,6 +60,81 @@ def deviation(work, m, d, rng):
 def cubic_update(work, m, d, rng):
     ours = np.array(counted("update_solve", m, d, rng))
     return ours - [6 * d * m, m**3, 2]
+
+
+FACTORS = np.array([1, 2, 4, 8])
+EXPONENTS = {"product in d": 1, "product in m": 1, "build in d": 1, "build in m": 2, "slide in m": 2}
+
+growth = Claim(
+    id="curvature.growth",
+    statement="The operations of a product grow like d and like m, those of a build like d and m^2, those of "
+    "a slide of the window beside its reads like m^2.",
+    source="M-FAC section 3: O(d m), O(d m^2), and O(m^3) for the last",
+    criterion=Exact(abs=0.05),  # lower powers of m, at m = 32 and d = 10 000
+    quick=grid(work=list(EXPONENTS)),
+    full=grid(work=list(EXPONENTS)),
+)
+
+
+@growth.predict
+def exponent(work):
+    return EXPONENTS[work]
+
+
+def slope_of(flops):
+    """Return the exponent over the sizes, with the operations for the figure."""
+    return Samples([np.polyfit(np.log(FACTORS), np.log(flops), 1)[0]], flops=flops)
+
+
+@growth.measure
+def counted_operations(work, rng):
+    flops = []
+    for factor in FACTORS.tolist():
+        m, d = (32, 10_000 * factor) if work.endswith("in d") else (32 * factor, 10_000)
+        G = rng.standard_normal((m, d), dtype=np.float32)
+        if work == "slide in m":
+            inv = cv.SlidingFisherInverse(d, m, 1e-3)
+            inv.extend(G)
+        else:
+            inv = cv.fisher_inverse(G, 1e-3)
+        if not work.startswith("build"):
+            inv.cost.reset()
+            _ = inv.update(G[0]) if work == "slide in m" else inv @ G[0]
+        reads = inv.cost["dots"].flops if work == "slide in m" else 0
+        flops.append(inv.cost.flops - reads)
+    return slope_of(flops)
+
+
+@growth.control(
+    "a d x d factor in place of the m x m one, and a factorisation for each slide",
+    grid=grid(work=["product in d", "slide in m"]),
+)
+def dense_or_refactored(work, rng):
+    flops = []
+    for factor in FACTORS.tolist():
+        m, d = (8, 100 * factor) if work == "product in d" else (32 * factor, 1000)
+        G = rng.standard_normal((m, d))
+        inv = cv.fisher_inverse(G, 1e-3, side="primal" if work == "product in d" else "dual")
+        inv.cost.reset()
+        _ = inv @ G[0] if work == "product in d" else inv.with_damping(1e-3)
+        flops.append(inv.cost.flops)
+    return slope_of(flops)
+
+
+@growth.figure
+def draw(ax, result):
+    for k, work in enumerate(EXPONENTS):
+        flops = np.array(result.extras("flops", work=work)[0])
+        ax.plot(FACTORS, flops[0] * FACTORS ** float(EXPONENTS[work]), "--", color=f"C{k}", lw=1)
+        ax.plot(FACTORS, flops, "osd^v"[k], color=f"C{k}", ms=9 - k, label=f"{work}: power {EXPONENTS[work]}")
+    for work, label in (("product in d", "d x d factor"), ("slide in m", "new factor for each slide")):
+        flops = np.array(result.extras("flops", branch="dense_or_refactored", work=work)[0])
+        ax.plot(FACTORS, flops, "s-", color="0.6", lw=1, label=f"control: {label}")
+    ax.set(xscale="log", yscale="log", xlabel="size relative to the first", ylabel="operations",
+           title="Dashed: the predicted power")  # fmt: skip
+    ax.set_xticks(FACTORS, [f"{f:g}" for f in FACTORS])
+    ax.minorticks_off()
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 memory = Claim(

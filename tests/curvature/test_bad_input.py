@@ -170,6 +170,20 @@ def test_no_factor_names_kappa_and_a_damping_that_works(side):
         cv.fisher_inverse(equal, 1e-9, side=side)
 
 
+@pytest.mark.parametrize("options", [{}, {"side": "primal"}, {"blocks": 3}])
+def test_rows_that_nearly_overflow_are_named(options):
+    huge = G.copy()
+    huge[2] *= 1.5e308 / np.abs(G[2]).max()
+    with pytest.raises(ValueError, match=r"G overflows float64: row 2 .* pass G / s and damping / s\*\*2"):
+        cv.fisher_inverse(huge, 1.0, **options)
+    window = cv.SlidingFisherInverse(9, 2, 1.0, dtype="float64")
+    with pytest.raises(ValueError, match=r"g overflows float64: it is longer than 1e"):
+        window.update(huge[2])
+    assert window.n_filled == 0
+    with pytest.raises(np.linalg.LinAlgError, match=r"kappa = .* inf .* rescale the rows"):
+        cv.fisher_inverse(np.full((3, 3), 1e200), 1.0)
+
+
 def test_duplicates_and_zero_rows_are_legal():
     odd = np.vstack([G[0], G[0], np.zeros(9)])
     A = 0.1 * np.eye(9) + odd.T @ odd / 3

@@ -2,16 +2,18 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
+from scipy.linalg import LinAlgWarning
 
 from theorylab import curvature as cv
 from theorylab.testing import unit_roundoff
 
 from .cases import Exact, dense, relative, rows
 
-LAM = 0.02
+LAM, U = 0.02, 2.0**-53
 
 
 def check(inv, kept, norm):
@@ -113,7 +115,8 @@ def test_large_gradients():
         inv.extend(rows(5, 20))
         g = rows(1, 20, seed=9)[0]
         # m g / (m lam + |g|^2 + ...) is of order m / |g|: no overflow on the way.
-        assert np.all(np.isfinite(inv.update_solve(1e100 * g)))
+        with pytest.warns(LinAlgWarning, match="kappa"):
+            assert np.all(np.isfinite(inv.update_solve(1e100 * g)))
         assert np.all(np.isfinite(inv @ g))
 
 
@@ -182,6 +185,40 @@ def test_a_refused_gradient_leaves_the_window_bit_identical(filled, norm):
     assert pickle.dumps(inv.state_dict()) == before
 
 
+@pytest.mark.parametrize("norm", ["window", "count"])
+@pytest.mark.parametrize("d", [9, 3])
+def test_a_damping_that_rounding_hides_warns_as_in_the_static_class(d, norm):
+    G, x = rows(4, d), np.ones(d)
+    hidden = 4 * U * np.linalg.norm(G, 2) ** 2 / 4
+    calls = [
+        lambda inv: inv.update(G[3]),
+        lambda inv: inv.update_solve(G[3]),
+        lambda inv: inv.update_solve(G[3], x),
+        lambda inv: inv.update_solve(G[3], np.ones((d, 2))),
+        lambda inv: inv.extend(G[3:]),
+    ]
+    for call in calls:
+        inv = cv.SlidingFisherInverse(d, 4, 0.9 * hidden, dtype="float64", norm=norm)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LinAlgWarning)
+            inv.extend(G[:3])
+        with pytest.warns(LinAlgWarning, match=r"kappa = .* raise it to at least") as record:
+            call(inv)
+        assert record[0].filename == __file__
+        silent = 1.1 if norm == "window" else 4.0  # N = 1 for the first row
+        inv = cv.SlidingFisherInverse(d, 4, silent * hidden, dtype="float64", norm=norm)
+        inv.extend(G[:3])
+        call(inv)  # silent: warnings are errors here
+        before = pickle.dumps(inv.state_dict())
+        with pytest.raises(LinAlgWarning):  # an error if so wished: then the gradient is refused
+            inv.update(10 * G[0])
+        assert pickle.dumps(inv.state_dict()) == before
+        with pytest.warns(LinAlgWarning, match="kappa") as record:
+            inv.with_damping(0.9 * hidden)
+        assert record[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("ignore:kappa")
 def test_a_factorisation_that_fails_leaves_the_window_bit_identical():
     # Two equal rows and a damping that is lost in the rounding of their squares.
     inv = cv.SlidingFisherInverse(4, 3, 1e-12, dtype="float64", norm="count")
@@ -288,6 +325,7 @@ def test_gradients_below_the_range_of_the_storage_are_scaled(dtype, size):
     np.testing.assert_allclose(inv.update_solve(g), g / (4 * size**2), rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:kappa")
 def test_extend_is_refused_as_a_whole_where_a_later_row_makes_the_window_singular():
     inv = cv.SlidingFisherInverse(4, 3, 1e-12, dtype="float64", norm="count")
     inv.extend(np.eye(4)[:3])

@@ -82,6 +82,15 @@ def test_anything_that_slices_is_streamed(chunk_rows, options):
         assert store.most_rows <= -(-chunk_rows // 8) * 8
 
 
+@pytest.mark.parametrize("options", [{}, {"blocks": [3, 3]}])
+def test_few_columns_are_streamed_in_panels_of_the_rows(options):
+    G = rows(500, 6)
+    store = Store(G)
+    inv = cv.fisher_inverse(store, LAM, chunk_rows=32, **options)
+    assert relative(inv @ np.ones(6), cv.fisher_inverse(G, LAM, **options) @ np.ones(6)) < 1e-12
+    assert store.most_rows <= 32
+
+
 def test_rows_in_a_memory_layout_give_the_same_bits_as_in_order():
     G = rows(11, 70_000, dtype=np.float32)
     x = np.random.default_rng(0).standard_normal(70_000)

@@ -16,9 +16,9 @@ True
 >>> round(float(inv.leverages().sum()), 3)                 # at most 8
 8.0
 
-Read in this order: `_rows` (the rows and the passes over them), `_factor`, `_dual` and `_primal`
-(the two sides of Woodbury's identity), `_operator` and `_inverse` (the public object), `_sliding`
-(the window), `_reference` (the algorithms as published).
+Read in this order: `_row_reader` and `_rows` (the rows and the passes over them), `_factor`, `_dual`
+and `_primal` (the two sides of Woodbury's identity), `_operator` and `_inverse` (the public object),
+`_sliding_factor` and `_sliding` (the window), `_reference` (the algorithms as published).
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from typing import Any
 
 from ._cost import Cost, Tally
 from ._fisher import fisher_inverse
-from ._influence import glm_rows, influence, leave_one_out, remove_points
+from ._influence import glm_rows, influence, remove_points
 from ._inverse import FisherInverse
+from ._leave_one_out import leave_one_out
 from ._obs import OBSResult, obs_prune, obs_saliency
 from ._obs_gradual import obs_prune_gradual
 from ._sliding import SlidingFisherInverse

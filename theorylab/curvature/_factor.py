@@ -46,8 +46,8 @@ def warn_if_singular(kappa_bound: float, kappa: Any, damping: float, stacklevel:
     if value > 1 / (4 * U64):
         warnings.warn(
             f"kappa = 1 + sigma_max(G)^2 / (norm * damping) = {value:.2g} exceeds 1 / (4 u) = "
-            f"{1 / (4 * U64):.2g}: rounding errors hide a damping of {damping:.3g}; raise it to at least "
-            f"{damping * value * 4 * U64:.2g}",
+            f"{1 / (4 * U64):.2g}: rounding errors hide a damping of {damping:.3g}; "
+            + _remedy("raise it", damping * value * 4 * U64),
             LinAlgWarning,
             stacklevel=stacklevel,
         )
@@ -57,8 +57,15 @@ def refuse_singular(kappa: float, damping: float) -> LinAlgError:
     """Return the error for a matrix that is not positive definite in floating-point numbers."""
     return LinAlgError(
         f"the Cholesky factorisation failed: kappa = 1 + sigma_max(G)^2 / (norm * damping) = {kappa:.2g} is "
-        f"beyond float64; raise the damping from {damping:.3g} to at least {damping * kappa * 16 * U64:.2g}"
+        f"beyond float64; " + _remedy(f"raise the damping from {damping:.3g}", damping * kappa * 16 * U64)
     )
+
+
+def _remedy(what: str, enough: float) -> str:
+    """Return what to do: enough damping, or smaller rows where no damping is enough."""
+    if np.isfinite(enough):
+        return f"{what} to at least {enough:.2g}"
+    return "rescale the rows: pass G / s and damping / s**2, and divide the inverse by s**2"
 
 
 def cholesky(gram: Array, ridge: Array, damping: float) -> Factor:

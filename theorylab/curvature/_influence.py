@@ -7,12 +7,11 @@ point, and `g_i` is the gradient of `l_i`. Removing points keeps the divisor n.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
 from .._lib.checks import as_float_array, check_choice, check_shape
@@ -23,7 +22,7 @@ from ._inputs import accept_damping
 from ._inverse import FisherInverse
 from ._parallel import serial_blas, times
 
-__all__ = ["glm_rows", "influence", "leave_one_out", "remove_points"]
+__all__ = ["common_factors", "glm_rows", "influence", "penalty", "remove_points", "same_model"]
 
 Float = NDArray[np.float64]
 
@@ -212,20 +211,20 @@ def remove_points(
     True
     """
     check_choice(method, "method", ("newton", "influence"))
-    accept_damping(damping)
-    start, H, G, eps = _model(theta, rows, grads)
+    start, H, G, eps = same_model(theta, rows, grads)
+    lam = penalty(damping, H)
     n, p = H.shape
     S = _points(idx, n)
     if S.size == 0:
         return like(start.copy(), theta)
-    c = _coefficients(H[S], G[S], eps)
+    c = common_factors(H[S], G[S], eps)
     if c is None or p <= n:
         kept = H.copy()
         if method == "newton":
             kept[S] = 0.0
-        step = fisher_inverse(kept, damping, norm=n).solve(G[S].sum(axis=0), refine=1) / n
+        step = fisher_inverse(kept, lam, norm=n).solve(G[S].sum(axis=0), refine=1) / n
         return like(start + step, theta)
-    inv = fisher_inverse(H, damping, norm=n)
+    inv = fisher_inverse(H, lam, norm=n)
     weights = np.zeros((n, S.size))
     weights[S, np.arange(S.size)] = 1.0
     inverse_rows = np.asarray(inv.solve_rows(weights))
@@ -236,74 +235,6 @@ def remove_points(
     return like(start + step, theta)
 
 
-def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: float) -> Any:
-    """Compute the parameters without each training point in turn, from one factorisation.
-
-    Parameters
-    ----------
-    theta : array_like, shape (p,)
-        Minimiser of ``(1/n) sum_i l_i + (lam/2) |theta|^2``.
-    rows : array_like, shape (n, p)
-        Curvature rows, as from :func:`glm_rows`.
-    grads : array_like, shape (n, p)
-        Gradients of the losses at `theta`.
-    damping : float
-        The penalty lam.
-
-    Returns
-    -------
-    ndarray, shape (n, p)
-        Row i: the Newton step on all points but i; exact for squared loss.
-        The divisor stays n.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not match, NaN or infinity.
-
-    Notes
-    -----
-    ``theta + z_i / (n (1 - h_i))`` with ``z_i = A^-1 g_i`` and the leverage
-    ``h_i`` of row i, where gradient and row are parallel; otherwise
-    ``theta + (z_i + y_i (h_i^T z_i) / (n (1 - h_i))) / n`` with ``y_i = A^-1 h_i``.
-    For squared loss the left-out residual is the residual divided by ``1 - h_i``.
-
-    Cost: one factorisation, then O(n p min(n, p)) flops; nothing n x n where p <= n.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from theorylab import curvature as cv
-    >>> X, y = np.array([[1.0], [2.0]]), np.array([1.0, 1.0])
-    >>> theta = np.array([3.0 / 7.0])                 # ridge with lam = 1
-    >>> cv.leave_one_out(theta, *cv.glm_rows(X, y, theta, "gaussian"), 1.0)
-    array([[0.33333333],
-           [0.33333333]])
-    """
-    start, H, G, eps = _model(theta, rows, grads)
-    n, p = H.shape
-    inv = fisher_inverse(H, damping, norm=n)
-    # A^-1 h_i for all points; where p > n as products with stored rows, which do not cancel.
-    solve = _tall_solver(H, inv.damping) if p <= n else None
-    if solve is None:
-        Y, left = np.asarray(inv.solve_rows(np.eye(n))).T, _remainder(inv).diagonal()
-    else:
-        Y = solve(H)
-        left = 1.0 - np.einsum("ij,ij->i", H, Y) / n
-    if not np.all(left > 0):
-        i = int(np.argmin(left))
-        raise np.linalg.LinAlgError(
-            f"the leverage of point {i} rounds to 1; raise the damping (now {inv.damping:g})"
-        )
-    c = _coefficients(H, G, eps)
-    if c is not None:
-        steps = (c / (n * left))[:, None] * Y
-    else:
-        Z = np.asarray(inv.solve(G.T, refine=1)).T if solve is None else solve(G)
-        steps = (Z + (np.einsum("ij,ij->i", H, Z) / (n * left))[:, None] * Y) / n
-    return like(start + steps, theta)
-
-
 def _remainder(inv: FisherInverse) -> Float:
     """Return ``I - H A^-1 H^T / n`` where the points are fewer than the parameters: ``n lam K^-1``."""
     part = inv._parts[0][1]
@@ -311,33 +242,30 @@ def _remainder(inv: FisherInverse) -> Float:
     return part.remainder()
 
 
-def _tall_solver(H: Float, damping: float) -> Callable[[Float], Float]:
-    """Return how to multiply rows (k, p) by ``A^-1``, from the QR factors of H over ``sqrt(n lam) I``.
-
-    ``A = R^T R / n``. Nothing is squared, so errors grow with the root of the
-    condition number, and nothing n x n is needed to refine them.
-    """
-    n, p = H.shape
-    with serial_blas():
-        R = np.linalg.qr(np.concatenate([H, np.sqrt(n * damping) * np.eye(p)]), mode="r")
-
-    def solve(rows: Float) -> Float:
-        with serial_blas():
-            inverse_rows: Float = n * solve_triangular(R, solve_triangular(R, rows.T, trans="T")).T
-        return inverse_rows
-
-    return solve
-
-
-def _model(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike) -> tuple[Float, Float, Float, float]:
+def same_model(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike) -> tuple[Float, Float, Float, float]:
     """Check parameters, rows and gradients against each other; the last is the precision they came in."""
     arrays = [as_float_array(from_torch(x), name, ndim=2) for x, name in ((rows, "rows"), (grads, "grads"))]
     eps = max(float(np.finfo(x.dtype).eps) for x in arrays)
     H, G = (x.astype(np.float64, copy=False) for x in arrays)
     start = as_float_array(from_torch(theta), "theta", ndim=1, dtype=np.float64)
+    if 0 in H.shape:
+        raise ValueError(f"rows has shape {H.shape}, expected at least one point and one parameter")
     check_shape(G, H.shape, "grads", "to match rows")
     check_shape(start, H.shape[1:], "theta", f"to match rows of shape {H.shape}")
     return start, H, G, eps
+
+
+def penalty(damping: float | tuple[str, float], rows: Float) -> float:
+    """Return the penalty lam; a relative one is a multiple of the mean square of all entries of `rows`."""
+    value, relative = accept_damping(damping)
+    if not relative:
+        return value
+    mean = float(np.einsum("ij,ij->", rows, rows)) / rows.size
+    if not 0 < mean < np.inf:
+        raise ValueError(
+            f"damping is relative to the mean square {mean} of the entries of rows; pass a number"
+        )
+    return value * mean
 
 
 def _points(idx: int | ArrayLike, n: int) -> NDArray[np.intp]:
@@ -361,7 +289,7 @@ def _points(idx: int | ArrayLike, n: int) -> NDArray[np.intp]:
     return points
 
 
-def _coefficients(rows: Float, grads: Float, eps: float) -> Float | None:
+def common_factors(rows: Float, grads: Float, eps: float) -> Float | None:
     """Return c with ``grads[i] = c[i] rows[i]``, or None where they are not parallel up to `eps`."""
     size = np.einsum("ij,ij->i", rows, rows)
     c = np.divide(np.einsum("ij,ij->i", rows, grads), size, out=np.zeros_like(size), where=size > 0)

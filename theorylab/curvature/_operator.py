@@ -17,6 +17,7 @@ from ._dual import Dual
 from ._inputs import accept_damping, accept_rows, accept_vector, first_bad_row
 from ._primal import Primal
 from ._rows import Rows
+from ._storage import LARGEST
 
 __all__ = ["DUAL_AT_MOST", "InverseOperator"]
 
@@ -130,6 +131,12 @@ class InverseOperator(LinearOperator):
         if not self._check_finite and np.isnan(total):
             return parts
         largest = np.array([np.abs(rows.row(i)).max() for i in range(rows.m)])
+        for i in np.flatnonzero(largest > 1e290):
+            if largest[i] > LARGEST / float(np.linalg.norm(rows.row(int(i)) / largest[i])):
+                raise ValueError(
+                    f"G overflows float64: row {i} is longer than {LARGEST:g}; "
+                    "pass G / s and damping / s**2, and divide the inverse by s**2"
+                )
         # The root leaves both the squares of the rows and those of the factors within range.
         self._scale = np.where(largest > 1e140, np.exp2(np.round(np.log2(largest) / 2)), 1.0)
         self._rows = rows.shrunk(self._scale)

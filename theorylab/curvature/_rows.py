@@ -1,26 +1,22 @@
-"""The m rows G, wherever they live, seen through four products.
+"""The m rows G, seen through four products.
 
 ``dots``      G x          one pass, float64 sums
 ``combine``   G^T c, (x - G^T c) / lam
 ``gram``      G G^T        float32 tiles, float64 sums
 ``take``      chosen columns
 
-A C-contiguous float32 or float64 array is read in place. Everything else
-(memory maps of other types, strided or Fortran-ordered arrays, half precision,
-integers, zarr or HDF5 datasets) is read tile by tile through ``source[i:j, t:e]``
-and goes through the same kernels. What lies in memory is summed in the same order,
-hence gives the same bits; a streamed source has narrower tiles and agrees to rounding.
+Rows that are read in place and rows that are copied tile by tile go through the
+same kernels. What lies in memory is summed in the same order, hence gives the
+same bits; a streamed source has narrower tiles and agrees to rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._cost import Cost
 from ._kernels import (
     add_gram,
     add_rows,
@@ -30,191 +26,21 @@ from ._kernels import (
     row_dots_pair,
     subtract_rows,
 )
-from ._parallel import ordered_sum, run_pieces, serial_blas
-from ._storage import widen
+from ._parallel import ordered_sum, serial_blas
+from ._row_reader import PARALLEL, RowReader
 
 __all__ = ["Rows"]
 
 Array = NDArray[Any]
 
-#: Partial sums are kept for this many groups of tiles: as many threads can work, in a fixed order.
-_GROUPS = 64
-#: Tiles a sweep of rows in memory: long runs for the prefetcher, and a vector for the second-level cache.
-_SWEEP = 4
 #: A tile of the Gram, all rows, has at most this many bytes: it stays in the last-level cache.
 _GRAM_BYTES = 1 << 23
 #: The Gram is a sum of at most this many parts; each thread holds one of them at a time.
 _GRAM_GROUPS = 16
-#: Below this many entries threads cost more than they save.
-_PARALLEL = 1 << 18
 
 
-class Rows:
-    """Columns ``lo:hi`` of a matrix of rows, optionally with row i multiplied by ``scale[i]``.
-
-    Parameters
-    ----------
-    source : array or object with ``shape``, ``dtype`` and 2-D slicing
-    lo, hi : int
-        Range of columns.
-    tile : int
-        Columns of a tile.
-    chunk_rows : int or None
-        Rows read at a time from a source that is streamed.
-    bfloat16 : bool
-        The source is uint16 that holds the upper halves of float32.
-    shrink : ndarray of shape (m,), optional
-        Row i is divided by ``shrink[i]`` on the way (against overflow of the Gram).
-    accumulate : {"float64", "storage"}
-    """
-
-    def __init__(
-        self,
-        source: Any,
-        lo: int = 0,
-        hi: int | None = None,
-        *,
-        tile: int = 4096,
-        chunk_rows: int | None = None,
-        bfloat16: bool = False,
-        shrink: Array | None = None,
-        accumulate: str = "float64",
-        cost: Cost | None = None,
-    ) -> None:
-        self.source = source
-        self.lo: int = lo
-        self.hi: int = int(source.shape[1]) if hi is None else hi
-        self.tile: int = tile
-        self.chunk_rows = chunk_rows
-        self.bfloat16 = bfloat16
-        self.shrink = shrink
-        self.accumulate = accumulate
-        self.cost = Cost() if cost is None else cost
-        self.m: int = int(source.shape[0])
-        self.d: int = self.hi - self.lo
-        self.in_memory = isinstance(source, np.ndarray)
-        self.sweep = tile * (_SWEEP if self.in_memory else 1)
-        self.itemsize: int = np.dtype(source.dtype).itemsize
-        self.direct = (
-            self.in_memory and source.dtype in (np.float32, np.float64) and source.flags.c_contiguous
-        )
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the entries as numbers (bfloat16 counts as float32, integers as float64)."""
-        kind = np.dtype(self.source.dtype)
-        if self.bfloat16:
-            return np.dtype(np.float32)
-        return kind if kind.kind == "f" and kind.itemsize <= 8 else np.dtype(np.float64)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the rows as they are stored."""
-        return self.m * self.d * self.itemsize
-
-    def part(self, lo: int, hi: int) -> Rows:
-        """Return the columns ``lo:hi`` of these, sharing memory and counters."""
-        return self._with(self.lo + lo, self.lo + hi, self.shrink)
-
-    def shrunk(self, shrink: Array) -> Rows:
-        """Return these rows with row i divided by ``shrink[i]`` on the way."""
-        return self._with(self.lo, self.hi, shrink)
-
-    def _with(self, lo: int, hi: int, shrink: Array | None) -> Rows:
-        return Rows(
-            self.source,
-            lo,
-            hi,
-            tile=self.tile,
-            chunk_rows=self.chunk_rows,
-            bfloat16=self.bfloat16,
-            shrink=shrink,
-            accumulate=self.accumulate,
-            cost=self.cost,
-        )
-
-    def _count(self, kernel: str, flops: int, columns: int | None = None) -> None:
-        self.cost.add(kernel, flops, self.m * (self.d if columns is None else columns) * self.itemsize)
-
-    # --- reading ---------------------------------------------------------------------------------------
-
-    def read(self, i0: int, i1: int, t: int, e: int) -> Array:
-        """Return rows ``i0:i1`` of columns ``t:e`` as a C-contiguous float32 or float64 array."""
-        raw = np.asarray(self.source[i0:i1, self.lo + t : self.lo + e])
-        block: Array = np.ascontiguousarray(widen(raw, self.bfloat16))
-        return block
-
-    def _panels(self) -> Iterator[tuple[int, int]]:
-        """Yield row ranges; whole sweeps of eight rows, so that the sums do not depend on `chunk_rows`."""
-        step = 64 if self.in_memory else self.m
-        if self.chunk_rows is not None:
-            step = max(8, -(-self.chunk_rows // 8) * 8)
-        for i in range(0, self.m, max(step, 1)):
-            yield i, min(i + step, self.m)
-
-    def read64(self, t: int, e: int, out: Array | None = None) -> Array:
-        """Return columns ``t:e`` of all rows in float64, divided by `shrink`."""
-        out = np.empty((self.m, e - t)) if out is None else out[:, : e - t]
-        if self.direct:
-            np.copyto(out, self.source[:, self.lo + t : self.lo + e])
-        else:
-            for i, j in self._panels():
-                out[i:j] = self.read(i, j, t, e)
-        if self.shrink is not None:
-            out /= self.shrink[:, None]
-        return out
-
-    def row(self, i: int) -> Array:
-        """Return row `i` in float64."""
-        row: Array = self.read(i, i + 1, 0, self.d)[0].astype(np.float64)
-        return row if self.shrink is None else row / self.shrink[i]
-
-    def _whole(self, t: int, e: int) -> Array:
-        """Return columns ``t:e`` of all rows, a view where they lie ready."""
-        if self.direct:
-            return np.asarray(self.source[:, self.lo + t : self.lo + e])
-        out = np.empty((self.m, e - t), np.float64 if self.dtype.itemsize == 8 else np.float32)
-        for i, j in self._panels():
-            out[i:j] = self.read(i, j, t, e)
-        return out
-
-    def take(self, index: Array) -> Array:
-        """Return the chosen columns in float64, shape (m, len(index))."""
-        out = np.empty((self.m, len(index)))
-        if self.in_memory:
-            out[...] = widen(self.source[:, self.lo + index], self.bfloat16)
-            if self.shrink is not None:
-                out /= self.shrink[:, None]
-            return out
-        for k, j in enumerate(index.tolist()):
-            out[:, k] = self.read64(j, j + 1)[:, 0]
-        return out
-
-    # --- the partition, fixed by the sizes alone --------------------------------------------------------
-
-    def _group(self) -> int:
-        """Return the columns of one group of tiles."""
-        tiles = -(-self.d // self.sweep)
-        return max(1, -(-tiles // _GROUPS)) * self.sweep
-
-    def _each_group(self, work: Any) -> None:
-        """Call ``work(g, start, stop)`` for every group, on several threads where that pays."""
-        group = self._group()
-
-        def piece(g: int) -> None:
-            work(g, g * group, min(self.d, (g + 1) * group))
-
-        run_pieces(piece, -(-self.d // group), parallel=self.in_memory and self.m * self.d >= _PARALLEL)
-
-    def _tiles(self, start: int, stop: int, width: int) -> Iterator[tuple[int, int]]:
-        for t in range(start, stop, width):
-            yield t, min(stop, t + width)
-
-    def _wide(self) -> int:
-        """Return the width of a float64 tile of all rows that fits the second-level cache."""
-        return int(min(self.tile, self.d, max(256, (1 << 17) // max(self.m, 1))))
-
-    # --- products --------------------------------------------------------------------------------------
+class Rows(RowReader):
+    """Columns ``lo:hi`` of a matrix of rows, and their products; parameters as for :class:`RowReader`."""
 
     def dots(self, x: Array) -> Array:
         """Return ``G x`` in float64, shape (m,) or (m, k) for `x` of shape (d,) or (d, k)."""
@@ -386,7 +212,7 @@ class Rows:
             lambda partial, g: add(partial, g * group, min(self.d, (g + 1) * group)),
             -(-self.d // group),
             (m, m),
-            parallel=self.in_memory and m * self.d >= _PARALLEL,
+            parallel=self.in_memory and m * self.d >= PARALLEL,
         )
         for i in range(m):
             total[i, i + 1 :] = total[i + 1 :, i]
@@ -397,8 +223,7 @@ class Rows:
         self._count("gram", self.m * self.d * self.d)
         total = np.zeros((self.d, self.d))
         with serial_blas():
-            for i in range(0, self.m, 1024):
-                j = min(self.m, i + 1024)
+            for i, j in self._panels(1024):
                 panel = self.read(i, j, 0, self.d).astype(np.float64)
                 if self.shrink is not None:
                     panel /= self.shrink[i:j, None]

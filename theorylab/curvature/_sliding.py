@@ -10,14 +10,13 @@ from scipy.sparse.linalg import LinearOperator
 
 from .._lib.checks import check_choice, check_int, check_real
 from ._dual import Dual
-from ._factor import U64, Factor, cholesky
 from ._inputs import accept_damping, accept_vector
 from ._inverse import FisherInverse
 from ._kernels import row_dots
 from ._primal import Primal
 from ._rows import Rows
+from ._sliding_factor import SlidingFactor
 from ._storage import narrowed, widen
-from ._triangles import append_row, delete_row, forward_substitute
 
 __all__ = ["SlidingFisherInverse"]
 
@@ -108,7 +107,6 @@ class SlidingFisherInverse(FisherInverse):
             check_choice(norm, "norm", ("window", "count"))
         else:
             norm = check_real(norm, "norm", low=0.0, open_low=True)
-        self._rule = norm
         if buffer is None:
             buffer = np.zeros((self.window, d), self._stored)
         elif buffer.shape != (self.window, d) or buffer.dtype != self._stored or not buffer.flags.writeable:
@@ -121,42 +119,29 @@ class SlidingFisherInverse(FisherInverse):
         self._all_rows = Rows(np.asarray(self._buffer), tile=self._tile, bfloat16=name == "bfloat16")
         LinearOperator.__init__(self, self._all_rows.dtype, (d, d))
         self._torch, self._weights, self.blocks = False, None, [d]
-        self._ring_gram = np.zeros((self.window, self.window))
-        self._ring_scale = np.ones(self.window)
-        self._slots: list[int] = []  # slots of the rows, oldest first
-        self._U = np.zeros((self.window, self.window))
-        self._spare = np.zeros((self.window, self.window))
+        self._K = SlidingFactor(self.window, self.damping, norm, self._all_rows.cost)
         self._rows = self._all_rows
         self._refresh()
 
     # --- what FisherInverse works on -------------------------------------------------------------------
 
-    def _norm_for(self, n: int) -> float:
-        """Return N when `n` rows are in the window."""
-        if isinstance(self._rule, str):
-            return float(self.window if self._rule == "window" else max(n, 1))
-        return self._rule
-
     def _refresh(self) -> None:
         """Forget what was derived from the former rows."""
-        n = len(self._slots)
-        self.norm = self._norm_for(n)
+        n = self._K.n
+        self.norm = self._K.norm(n)
         ring = self._all_rows
         if self._rows.m != n:
             self._rows = Rows(ring.source[:n], tile=ring.tile, bfloat16=ring.bfloat16, cost=ring.cost)
-        self._scale = None if (self._ring_scale[:n] == 1.0).all() else self._ring_scale[:n].copy()
+        self._scale = None if (self._K.scale[:n] == 1.0).all() else self._K.scale[:n].copy()
         self._lazy_parts: list[tuple[int, Dual | Primal]] | None = None
         self._gram = None
-
-    def _share(self, n: int) -> Array:
-        """Return N over the weight of each stored row."""
-        return self._norm_for(n) / self._ring_scale[:n] / self._ring_scale[:n]
 
     @property
     def _parts(self) -> list[tuple[int, Dual | Primal]]:
         """The one block: through K, or through A itself once the rows are at least as many as the columns."""
         if self._lazy_parts is None:
-            n, share = len(self._slots), self._share(len(self._slots))
+            n = self._K.n
+            share = self._K.share(slice(n), n)
             if self.d <= n and share.min() > 1e-280:  # squares of larger rows overflow in A
                 self._lazy_parts = [(0, Primal(self._rows, share, self.d).damped(self.damping))]
             else:
@@ -168,25 +153,24 @@ class SlidingFisherInverse(FisherInverse):
         self._lazy_parts = parts
 
     def _dual(self, n: int, share: Array) -> Dual:
-        dual = Dual(self._rows, share, self._ring_gram[:n, :n])
-        dual.damping = self.damping
-        dual.factor = Factor(self._U[:n, :n].T, np.array(self._slots, dtype=np.intp))
+        dual = Dual(self._rows, share, self._K.gram[:n, :n])
+        dual.damping, dual.factor = self.damping, self._K.factor()
         return dual
 
     @property
     def n_filled(self) -> int:
         """Rows in the window."""
-        return len(self._slots)
+        return self._K.n
 
     @property
     def ages(self) -> Array:
         """Age rank of each stored row, 0 for the oldest; shape (n_filled,)."""
-        return np.argsort(np.array(self._slots, dtype=np.intp))
+        return np.argsort(np.array(self._K.slots, dtype=np.intp))
 
     @property
     def nbytes(self) -> int:
         """Bytes of the buffer and of everything kept beside it."""
-        return int(self._buffer.nbytes + self._ring_gram.nbytes + self._U.nbytes + self._spare.nbytes)
+        return int(self._buffer.nbytes) + self._K.nbytes
 
     # --- arrivals and departures -----------------------------------------------------------------------
 
@@ -215,6 +199,11 @@ class SlidingFisherInverse(FisherInverse):
             For a wrong length, NaN or infinity. The window is then unchanged to the
             last bit.
 
+        Warns
+        -----
+        LinAlgWarning
+            For a damping that is lost in rounding, below ``4 u sigma_max(G)^2 / N``.
+
         Notes
         -----
         Cost: one read of the window and O(m^2); O(m^3) while a window with
@@ -235,7 +224,7 @@ class SlidingFisherInverse(FisherInverse):
             return self._update_solve_other(g, x)
         stored, scale, kind, restore = self._accept(g)
         slot = self._insert(stored, scale)
-        c = np.zeros(len(self._slots))
+        c = np.zeros(self._K.n)
         c[slot] = scale
         return restore(self._parts[0][1].solve_rows(c, kind))
 
@@ -243,13 +232,13 @@ class SlidingFisherInverse(FisherInverse):
         """Return ``A^-1 x`` after `g` entered; one read of the window serves G g and G x."""
         vector, restore = self._vector(x)
         stored, scale, _, _ = self._accept(g)
-        if vector.ndim == 2 or not self._slots or self.d <= self.window:
-            self._insert(stored, scale)
+        if vector.ndim == 2 or not self._K.n or self.d <= self.window:
+            self._insert(stored, scale, stacklevel=5)
             return restore(self._blockwise("solve", vector, 0, vector.dtype))
         numbers = self._numbers(stored)
         both = self._rows.dots_pair(numbers, vector)
-        slot = self._insert(stored, scale, both[:, 0])
-        t = np.zeros(len(self._slots))
+        slot = self._insert(stored, scale, both[:, 0], stacklevel=5)
+        t = np.zeros(self._K.n)
         t[: len(both)] = both[:, 1]
         t[slot] = _dot(numbers, vector)
         part = self._parts[0][1]
@@ -266,100 +255,40 @@ class SlidingFisherInverse(FisherInverse):
                 accepted.append(self._accept(g)[:2])
             except (TypeError, ValueError) as error:
                 raise type(error)(f"row {i} of G_batch: {error}") from None
-        n, slots = len(self._slots), list(self._slots)
-        leaving = slots[: max(0, n + len(accepted) - self.window)]
-        factor, gram = self._U.copy(), self._ring_gram.copy()
-        scale_before, rows = self._ring_scale.copy(), self._buffer[leaving]
+        before = self._K.copy()
+        leaving = before.slots[: max(0, before.n + len(accepted) - self.window)]
+        rows = self._buffer[leaving]
         try:
             for stored, scale in accepted:
                 self._insert(stored, scale)
         except Exception:
-            self._U, self._ring_gram, self._ring_scale = factor, gram, scale_before
-            self._buffer[leaving], self._slots = rows, slots
+            self._K, self._buffer[leaving] = before, rows
             self._refresh()
             raise
 
     def remove(self, age: int) -> None:
         """Take out the row of the given age, 0 for the oldest; O(d + m^2)."""
-        n = len(self._slots)
+        n = self._K.n
         age = check_int(age, "age")
         if not -n <= age < n:
             raise IndexError(f"age {age} is out of bounds for a window with {n} rows")
-        age %= n
-        slot, last = self._slots[age], n - 1
-        if self._norm_for(n - 1) != self._norm_for(n):
-            self._refactor([s for s in self._slots if s != slot])
-        else:
-            self._all_rows.cost.add("slide", 3 * (n - 1 - age) ** 2)
-            delete_row(self._U[:n, :n], age, self._spare)
-            self._U, self._spare = self._spare, self._U
-        if slot != last:  # the rows stay together: the last one moves into the gap
-            self._buffer[slot] = self._buffer[last]
-            self._ring_scale[slot] = self._ring_scale[last]
-            self._ring_gram[slot, :n] = self._ring_gram[last, :n]
-            self._ring_gram[:n, slot] = self._ring_gram[:n, last]
-            self._ring_gram[slot, slot] = self._ring_gram[last, last]
-        self._slots = [slot if s == last else s for i, s in enumerate(self._slots) if i != age]
+        slot, last = self._K.remove(age % n)
+        self._buffer[slot] = self._buffer[last]
         self._refresh()
 
-    def _insert(self, stored: Array, scale: float, products: Array | None = None) -> int:
+    def _insert(self, stored: Array, scale: float, products: Array | None = None, stacklevel: int = 4) -> int:
         """Put one checked row into the window and return its slot; a failure leaves everything as it was."""
-        n, full = len(self._slots), len(self._slots) == self.window
-        slot = self._slots[0] if full else n
-        kept = self._slots[1:] if full else self._slots
+        n, slot = self._K.n, self._K.next_slot()
         numbers = self._numbers(stored)
         if products is None:
             products = self._rows.dots(numbers) if n else np.zeros(0)
         row = np.zeros(max(n, slot + 1))
         row[:n] = products
         row[slot] = _dot(numbers, numbers)
-        order = [*kept, slot]
-        before = (self._ring_gram[slot].copy(), self._ring_gram[:, slot].copy(), self._ring_scale[slot])
-        self._ring_gram[slot, : row.size] = self._ring_gram[: row.size, slot] = row
-        self._ring_scale[slot] = scale
-        try:
-            self._grow_factor(order, full)
-        except Exception:
-            self._ring_gram[slot], self._ring_gram[:, slot], self._ring_scale[slot] = before
-            raise
+        self._K.insert(row, scale, stacklevel)
         self._buffer[slot] = stored
-        self._slots = order
         self._refresh()
         return slot
-
-    def _grow_factor(self, order: list[int], full: bool) -> None:
-        """Make the factor of the rows in `order`, whose last one is new."""
-        n = len(order)
-        before = len(self._slots)
-        if self._norm_for(n) != self._norm_for(before) or n == 1:
-            self._refactor(order)
-            return
-        U = self._U
-        if full:
-            delete_row(U[:n, :n], 0, self._spare)
-            U = self._spare
-        new = order[-1]
-        ridge = self.damping * self._norm_for(n) / self._ring_scale[new] / self._ring_scale[new]
-        b, square = self._ring_gram[new, order[:-1]], self._ring_gram[new, new]
-        y = forward_substitute(U[: n - 1, : n - 1], b)
-        rest = square + ridge - float(y @ y)
-        self._all_rows.cost.add("slide", (3 if full else 0) * (n - 1) ** 2 + n * n)
-        if rest <= 8 * U64 * n * (square + ridge):
-            self._refactor(order)
-            return
-        append_row(U, n - 1, y, np.sqrt(rest))
-        if full:
-            self._U, self._spare = self._spare, self._U
-
-    def _refactor(self, order: list[int]) -> None:
-        """Factor K anew from the kept Gram, for the rows in `order`; nothing changes if that fails."""
-        n = len(order)
-        index = np.array(order, dtype=np.intp)
-        gram = self._ring_gram[np.ix_(index, index)]
-        ring = self._norm_for(n) / self._ring_scale[index] / self._ring_scale[index]
-        self._all_rows.cost.add("factor", n**3 // 3)
-        factor = cholesky(gram, self.damping * ring, self.damping)
-        self._U[:n, :n] = factor.L.T
 
     def with_damping(self, lam: float | tuple[str, float]) -> Self:
         """Return a window with the same rows (a copy) at another damping; m^3 / 3 flops."""
@@ -367,26 +296,23 @@ class SlidingFisherInverse(FisherInverse):
         state = self.state_dict()
         state["damping"] = self._relative(value, self._parts) if relative else value
         other = self.from_state_dict(state)
-        other._refactor(other._slots)
+        other._K.refactor(other._K.slots)
+        other._K.warn(other._K.n, stacklevel=3)
         return other
 
     # --- keeping ---------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that is needed to go on with the same bits: arrays (copies) and plain numbers."""
-        n = len(self._slots)
         return {
             "d": self.d,
             "window": self.window,
             "damping": self.damping,
             "dtype": self._storage,
-            "norm": self._rule,
+            "norm": self._K.rule,
             "tile": self._tile,
-            "rows": np.array(self._buffer[:n]),
-            "scale": self._ring_scale[:n].copy(),
-            "gram": self._ring_gram[:n, :n].copy(),
-            "factor": self._U[:n, :n].copy(),
-            "slots": list(self._slots),
+            "rows": np.array(self._buffer[: self._K.n]),
+            **self._K.state(),
         }
 
     @classmethod
@@ -400,12 +326,8 @@ class SlidingFisherInverse(FisherInverse):
             norm=state["norm"],
             tile=state["tile"],
         )
-        n = len(state["slots"])
-        inv._buffer[:n] = state["rows"]
-        inv._ring_scale[:n] = state["scale"]
-        inv._ring_gram[:n, :n] = state["gram"]
-        inv._U[:n, :n] = state["factor"]
-        inv._slots = [int(s) for s in state["slots"]]
+        inv._buffer[: len(state["slots"])] = state["rows"]
+        inv._K.restore(state)
         inv._refresh()
         return inv
 

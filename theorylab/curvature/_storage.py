@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["narrowed", "to_bfloat16", "widen"]
+__all__ = ["LARGEST", "narrowed", "to_bfloat16", "widen"]
 
 Array = NDArray[Any]
+
+#: Longest row: its square, divided once by its length, still is a number.
+LARGEST = 1e307
 
 
 def to_bfloat16(x: Array) -> Array:
@@ -32,6 +35,8 @@ def widen(raw: Array, bfloat16: bool = False) -> Array:
 def narrowed(g: Array, storage: str) -> tuple[Array, float]:
     """Return a gradient as it is stored, and the power or size it was divided by to stay in range."""
     largest, scale = float(np.abs(g).max()), 1.0
+    if largest > 1e290 and largest > LARGEST / float(np.linalg.norm(g / largest)):
+        raise ValueError(f"g overflows float64: it is longer than {LARGEST:g}; rescale the gradients")
     if storage == "float64":
         scale = 2.0 ** round(math.log2(largest) / 2) if largest > 1e140 else 1.0
     elif largest > 1e140:
