@@ -14,7 +14,7 @@ from ._kernels import _dot
 
 @jit
 def _split(rows: Any, w: Any, starts: Any, i: int, k: int) -> Any:
-    """Return the logistic parts of w u and w t of a row of class k, and the barrier part that both contain."""
+    """Return the logistic parts of w u and w t of a row of class k, and the barrier part in both."""
     r = barrier_slope(rows[4, i] / w[i]) * w[i]
     u = -rows[0, i] - r if k < starts.size - 2 else 0.0
     t = rows[1, i] - r if k > 0 else 0.0
@@ -88,7 +88,7 @@ def _rescale(rows: Any, w: Any, starts: Any, dual: Any) -> Any:
         for i in range(starts[k], starts[k + 1]):
             u, t, r = _split(rows, w, starts, i, k)
             if max(abs(u), abs(t)) <= 1e-12 * r:
-                r = 0.0
+                u = t = r = 0.0
             dual[0, i], dual[1, i] = u + r, t + r
             total += dual[1, i]
         for i in range(starts[k], starts[k + 1]):
