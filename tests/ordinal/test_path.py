@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
 
 from theorylab.ordinal import PrestoClassifier, ProportionalOddsClassifier, presto_path
 from theorylab.ordinal import _constrained as constrained
@@ -274,7 +275,8 @@ def test_gap_under_constraints_bounds_the_excess(monkeypatch, case):
     X, y = HARD[case]()
     best = presto_path(X, y, crossing="train", n_alphas=8)
     monkeypatch.setattr(constrained, "BARRIERS", 10.0 ** -np.arange(1, 4))
-    early = presto_path(X, y, crossing="train", n_alphas=8)
+    with pytest.warns(ConvergenceWarning, match="gap"):
+        early = presto_path(X, y, crossing="train", n_alphas=8)
     excess = early.objective - best.objective
     assert excess.max() > 1e-8
     assert (early.dual_gap >= excess).all()
