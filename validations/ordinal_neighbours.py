@@ -184,6 +184,62 @@ def raised_bound(tau, classes, rng):
     return shortfall(tau, classes, *tight_points(), factor=1.05)
 
 
+tight = Claim(
+    id="ordinal.comp-sum-tight",
+    statement="With two classes the bound is attained where the wrong class is barely ahead.",
+    source="Mao, Mohri and Zhong, ICML 2023",
+    criterion=Exact(abs=1e-6, target=1.0),
+    quick=grid(tau=TAUS[:3]),
+    full=grid(tau=TAUS),
+)
+
+
+@tight.measure
+def excess_over_bound(tau, rng):
+    p, h = tight_points()
+    return excess_loss(tau, p, h) / transform(tau, np.linspace(0.05, 0.95, 19), 2)
+
+
+@tight.control("where the wrong class leads clearly the bound is loose")
+def clear_lead(tau, rng):
+    p, h = tight_points()
+    return excess_loss(tau, p, 1e9 * h) / transform(tau, np.linspace(0.05, 0.95, 19), 2)
+
+
+minimizability = Claim(
+    id="ordinal.minimizability-gap",
+    statement="Without limits on the hypotheses no risk is lost to the minimum at each point.",
+    source="Mao, Mohri and Zhong, ICML 2023: the minimizability gap of the cross-entropy",
+    # The optimiser stops at gradients of 1e-9, which leave a risk of 1e-16; 1e-9 is generous.
+    criterion=Exact(abs=1e-9),
+    quick=grid(points=[3, 6], replicates=3),
+    full=grid(points=[3, 6, 12], replicates=30),
+)
+
+
+def lost_risk(scores, free, p):
+    """Return inf_h E - E inf_h of the cross-entropy over the points, for scores of `free` parameters."""
+
+    def risk(theta):
+        S = softmax(scores(theta), axis=1)
+        return -np.mean(np.sum(p * np.log(S), axis=1))
+
+    best = minimize(risk, np.zeros(free), method="BFGS", options={"gtol": 1e-9}).fun
+    return best + np.mean(np.sum(p * np.log(p), axis=1))
+
+
+@minimizability.measure
+def all_functions(points, rng):
+    p = rng.dirichlet(np.full(3, 2.0), points)
+    return lost_risk(lambda theta: theta.reshape(points, 3), 3 * points, p)
+
+
+@minimizability.control("linear functions of one feature lose some")
+def linear_functions(points, rng):
+    p, x = rng.dirichlet(np.full(3, 2.0), points), np.linspace(-1, 1, points)
+    return lost_risk(lambda theta: np.outer(np.ones(points), theta[:3]) + np.outer(x, theta[3:]), 6, p)
+
+
 # N3: label-distributionally robust losses ------------------------------------------------------------------
 
 robust = Claim(

@@ -3,9 +3,10 @@
 import numpy as np
 from _ordinal import BETA, draw_odds, fit_both
 from scipy.special import expit
+from scipy.stats import binom, chi2
 
 from theorylab.ordinal import ProportionalOddsClassifier, po_fisher_information, rare_event_variance
-from theorylab.validation import Claim, Within, grid, main
+from theorylab.validation import Claim, Exact, Within, grid, main
 
 SIZES = {1.0: 2000, 4.0: 6000, 5.0: 20_000}
 X0 = np.array([0.5, 0.5, -0.5])
@@ -65,6 +66,51 @@ def draw_law(ax, result):
     ax.axhline(1, ls="--", color="k", label="inverse information")
     ax.set_xticks(range(len(x)), [f"c = {c:g}" for c in x])
     ax.set(xlabel="rarity: alpha = (0, c)", ylabel="squared error in units of the prediction", ylim=(0, 2))
+
+
+# P2, each variance on its own -----------------------------------------------------------------------------
+
+STUDY = {1.0: 4000, 4.0: 8000, 5.0: 20_000}
+
+diagonals = Claim(
+    id="ordinal.covariance-diagonals",
+    statement="Each empirical variance of both methods lies in the chi-squared interval of its prediction.",
+    source="classical asymptotics behind Theorem 2.3 of Faletto and Bien 2023",
+    # Violations: variances outside (99 % for all 27 together), or a 95 % interval of the first slope that
+    # covers it in another share of the draws than the binomial law allows (99.9 %).
+    criterion=Exact(abs=0.0),
+    quick=grid(c=[1.0, 4.0], draws=[300]),
+    full=grid(c=[1.0, 4.0, 5.0], draws=[2000]),
+)
+
+
+def violations(c, draws, rng, beta_2=None):
+    """Simulate a whole study and count what lies outside its interval."""
+    X = rng.uniform(-1, 1, (200_000, 3))
+    predicted = [np.diag(np.linalg.inv(po_fisher_information(X, a, BETA))) * len(X) for a in ([0.0, c], [c])]
+    estimates, covered = ([], []), 0
+    for _ in range(draws):
+        fits = fit_both(*draw_odds(STUDY[c], c, rng, beta_2=beta_2))
+        for kept, model in zip(estimates, fits):
+            kept.append(np.append(model.intercept_, model.coef_[0]))
+        error = abs(fits[0].coef_[0, 0] - BETA[0])
+        covered += error <= 1.959964 * np.sqrt(fits[0].cov_params_[2, 2])
+    empirical = np.concatenate([STUDY[c] * np.var(kept, axis=0, ddof=1) for kept in estimates])
+    scaled = (draws - 1) * empirical / np.concatenate(predicted)
+    low, high = chi2(draws - 1).ppf([0.005 / 27, 1 - 0.005 / 27])
+    fewest, most = binom(draws, 0.95).ppf([0.0005, 0.9995])
+    return np.count_nonzero((scaled < low) | (scaled > high)) + (not fewest <= covered <= most)
+
+
+@diagonals.measure
+def one_study(c, draws, rng):
+    return violations(c, draws, rng)
+
+
+@diagonals.control("with other slopes at the rare boundary the 95 % interval covers less than it says",
+                   grid=grid(c=[4.0], draws=[100]))  # fmt: skip
+def other_slopes_study(c, draws, rng):
+    return violations(c, draws, rng, beta_2=(-1.0, 0.5, 0.25))
 
 
 # P3, the simulated ratio ----------------------------------------------------------------------------------

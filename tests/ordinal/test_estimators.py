@@ -408,6 +408,21 @@ def test_cv_with_weights_and_zero_weights():
     np.testing.assert_allclose(a.cv_scores_, b.cv_scores_, atol=1e-12)
 
 
+def test_cv_zero_weight_equals_deletion():
+    X, y = simulate(120, 2, 3, 0)
+    w = np.random.default_rng(0).integers(0, 3, 120)
+    keep = w > 0
+    for cv in (3, None):
+        a = PrestoClassifierCV(cv=cv, n_alphas=4, random_state=0).fit(X, y, sample_weight=w)
+        b = PrestoClassifierCV(cv=cv, n_alphas=4, random_state=0).fit(X[keep], y[keep], sample_weight=w[keep])
+        np.testing.assert_allclose(a.cv_scores_, b.cv_scores_, atol=1e-12)
+    # A splitter sees all rows with their own labels, as it would in cross_validate.
+    splitter = StratifiedKFold(3)
+    c = PrestoClassifierCV(cv=splitter, n_alphas=4).fit(X, y, sample_weight=w)
+    d = PrestoClassifierCV(cv=list(splitter.split(X, y)), n_alphas=4).fit(X, y, sample_weight=w)
+    np.testing.assert_array_equal(c.cv_scores_, d.cv_scores_)
+
+
 def test_cv_weights_reach_the_scorers():
     X, y = simulate(120, 2, 3, 0)
     w = np.random.default_rng(0).integers(0, 3, 120)

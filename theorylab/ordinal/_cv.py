@@ -35,8 +35,10 @@ class PrestoClassifierCV(OrdinalClassifier):
     l1_ratio, penalty_factors, standardize, crossing, tol, max_iter, class_order
         As in `PrestoClassifier`.
     cv : int, splitter or iterable of (train, test)
-        An integer means shuffled stratified folds, so that a rare class is
-        spread over all of them.
+        An integer means shuffled stratified folds of the rows of positive
+        weight, so that a rare class is spread over all of them; None means 5.
+        Splitters and index lists count all rows of `X`, as everywhere in
+        scikit-learn; rows of zero weight then leave the parts they fell into.
     scoring : {"brier", "log_loss"} or scorer
         Mean over rows of ``sum_k (1[y = k] - p_k)^2`` or of ``-log p_y``
         (clipped at 1e-15); or the name of a scikit-learn scorer, or a callable
@@ -121,7 +123,9 @@ class PrestoClassifierCV(OrdinalClassifier):
         X : {array_like, SciPy CSR or CSC array}, shape (n, p)
         y : array_like, shape (n,)
         sample_weight : array_like, shape (n,), optional
-            Case weights; folds are scored with them too.
+            Case weights; folds are scored with them too. A weight of zero
+            equals deletion of the row if `cv` is an integer; a splitter
+            still counts the row when it cuts the folds.
 
         Returns
         -------
@@ -169,7 +173,7 @@ class PrestoClassifierCV(OrdinalClassifier):
         )
         self.alphas_ = fit.lams
         labels = present[codes]
-        splits = list(self._splits(X, rows, labels, sample_weight))
+        splits = list(self._splits(X, y, labels, sample_weight))
         self.cv_scores_ = self._scores(rows, labels, w, splits, options)
         self._choose(fit)
         return self
@@ -183,12 +187,13 @@ class PrestoClassifierCV(OrdinalClassifier):
             raise ValueError("alphas must be a non-empty sequence of finite non-negative numbers")
         return lams
 
-    def _splits(self, X: Any, rows: Any, labels: NDArray[Any], sample_weight: Any) -> Any:
-        """Yield (train, test) among the rows of positive weight; index lists of the caller count all rows."""
+    def _splits(self, X: Any, y: Any, labels: NDArray[Any], sample_weight: Any) -> Any:
+        """Yield (train, test) among the rows of positive weight; splitters of the caller count all rows."""
         from sklearn.model_selection import StratifiedKFold, check_cv
 
-        if isinstance(self.cv, (int, np.integer)) and not isinstance(self.cv, bool):
-            folds = check_int(self.cv, "cv", low=2)
+        cv = 5 if self.cv is None else self.cv
+        if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
+            folds = check_int(cv, "cv", low=2)
             largest = int(np.bincount(labels).max())
             if folds > largest:
                 raise ValueError(f"cv={folds} is greater than the number of members in each class, {largest}")
@@ -200,10 +205,7 @@ class PrestoClassifierCV(OrdinalClassifier):
         n = X.shape[0] if hasattr(X, "shape") else len(X)
         used = check_weights(sample_weight, n) > 0
         place = np.cumsum(used) - 1
-        splitter = check_cv(self.cv, labels, classifier=True)
-        everything = np.zeros(n, dtype=labels.dtype)
-        everything[used] = labels
-        for train, test in splitter.split(np.zeros((n, 1)), everything):
+        for train, test in check_cv(cv, y, classifier=True).split(X, np.ravel(y)):
             train, test = (np.arange(n)[np.asarray(part)] for part in (train, test))
             yield place[train[used[train]]], place[test[used[test]]]
 

@@ -13,29 +13,92 @@ from ._kernels import _dot
 
 
 @jit
-def dual_point(rows: Any, w: Any, starts: Any, dual: Any) -> Any:
-    """Fill `dual` (2, n) with w u and w t, repaired so that the intercept equalities hold exactly.
+def _split(rows: Any, w: Any, starts: Any, i: int, k: int) -> Any:
+    """Return the logistic parts of w u and w t of a row of class k, and the barrier part in both."""
+    r = barrier_slope(rows[4, i] / w[i]) * w[i]
+    u = -rows[0, i] - r if k < starts.size - 2 else 0.0
+    t = rows[1, i] - r if k > 0 else 0.0
+    return u, t, r
 
-    Only the logistic part of t is rescaled where that is possible: the barrier part r, which may be huge,
-    then cancels in u - t as it should.
+
+@jit
+def _shifts(upper: Any, lower: Any, barrier: Any) -> Any:
+    """Return one shift for each boundary, the smallest relative changes that balance the intercepts.
+
+    The parts of class k are scaled by 1 - s_k (upper), 1 + s_{k-1} (lower) and 1 + s_{k-1} - s_k (barrier),
+    which least squares, weighted by the parts, turns into a tridiagonal system. The last entry tells whether
+    all scales are positive.
     """
-    for i in range(w.size):
-        dual[0, i] = -rows[0, i]
-        dual[1, i] = rows[1, i]
-    for k in range(starts.size - 2):
-        own = logistic = barrier = 0.0
+    m = barrier.size - 1
+    s, ahead = np.empty(m + 1), np.empty(m)
+    for k in range(m):
+        diagonal = upper[k] + lower[k + 1] + barrier[k] + barrier[k + 1]
+        right = upper[k] + barrier[k] - lower[k + 1] - barrier[k + 1]
+        if k > 0:
+            diagonal -= barrier[k] * ahead[k - 1]
+            right += barrier[k] * s[k - 1]
+        diagonal = max(diagonal, 1e-300)
+        ahead[k] = barrier[k + 1] / diagonal
+        s[k] = right / diagonal
+    for k in range(m - 2, -1, -1):
+        s[k] += ahead[k] * s[k + 1]
+    s[m] = 1.0
+    for k in range(m):
+        if not abs(s[k]) < 1.0 or (k > 0 and s[k] - s[k - 1] >= 1.0):
+            s[m] = 0.0
+    return s
+
+
+@jit
+def dual_point(rows: Any, w: Any, starts: Any, dual: Any) -> Any:
+    """Fill `dual` (2, n) with w u and w t, repaired so that the intercept equalities hold.
+
+    Logistic and barrier parts are scaled class by class, the barrier part, which may be huge, alike in u and
+    t: it cancels in u - t as it should, and the multiplier of a constraint, a row with u = t, stays one.
+    """
+    m = starts.size - 2
+    upper, lower, barrier = np.zeros(m + 1), np.zeros(m + 1), np.zeros(m + 1)
+    for k in range(m + 1):
+        for i in range(starts[k], starts[k + 1]):
+            u, t, r = _split(rows, w, starts, i, k)
+            upper[k] += u
+            lower[k] += t
+            barrier[k] += r
+    s = _shifts(upper, lower, barrier)
+    if s[m] == 0.0:
+        _rescale(rows, w, starts, dual)
+        return
+    for k in range(m + 1):
+        above = s[k] if k < m else 0.0
+        below = s[k - 1] if k > 0 else 0.0
+        for i in range(starts[k], starts[k + 1]):
+            u, t, r = _split(rows, w, starts, i, k)
+            r *= 1.0 + below - above
+            dual[0, i] = r + u * (1.0 - above)
+            dual[1, i] = r + t * (1.0 + below)
+
+
+@jit
+def _rescale(rows: Any, w: Any, starts: Any, dual: Any) -> Any:
+    """Fill `dual` for a point far from the optimum: constraints go, and t follows u from class to class."""
+    m = starts.size - 2
+    own = 0.0
+    for k in range(m + 1):
+        total = 0.0
+        for i in range(starts[k], starts[k + 1]):
+            u, t, r = _split(rows, w, starts, i, k)
+            if max(abs(u), abs(t)) <= 1e-12 * r:
+                u = t = r = 0.0
+            dual[0, i], dual[1, i] = u + r, t + r
+            total += dual[1, i]
+        for i in range(starts[k], starts[k + 1]):
+            dual[1, i] *= own / total if total > 0.0 else 0.0
+        if k > 0 and total == 0.0:  # nothing to balance the class before with
+            for i in range(starts[k - 1], starts[k]):
+                dual[0, i] = 0.0
+        own = 0.0
         for i in range(starts[k], starts[k + 1]):
             own += dual[0, i]
-        for i in range(starts[k + 1], starts[k + 2]):
-            r = barrier_slope(rows[4, i] / w[i]) * w[i]
-            barrier += r
-            logistic += rows[1, i] - r
-        for i in range(starts[k + 1], starts[k + 2]):
-            r = barrier_slope(rows[4, i] / w[i]) * w[i]
-            if own > barrier and logistic > 0.0:
-                dual[1, i] = r + (rows[1, i] - r) * ((own - barrier) / logistic)
-            elif barrier + logistic > 0.0:
-                dual[1, i] *= own / (barrier + logistic)
 
 
 @jit

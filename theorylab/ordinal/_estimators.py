@@ -160,7 +160,7 @@ class PrestoClassifier(OrdinalClassifier):
         Where the logits must be ordered: at each row's own class (the
         domain of the likelihood), or at all classes of all training rows.
     tol : float
-        Largest accepted violation of the optimality conditions.
+        Largest accepted violation of the optimality conditions, and duality gap.
     max_iter : int
         Newton steps.
     warm_start : bool
@@ -263,7 +263,8 @@ class PrestoClassifier(OrdinalClassifier):
         Warns
         -----
         sklearn.exceptions.ConvergenceWarning
-            Where `max_iter` steps do not suffice, with kkt and gap.
+            Where kkt or gap stay above `tol`: too few steps, or rounding at a
+            penalty below 1e-10, say.
         UserWarning
             For text labels without an order, and for declared classes that
             do not occur.

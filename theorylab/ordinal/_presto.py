@@ -14,7 +14,8 @@ from theorylab._lib.checks import check_choice, check_int, check_real
 
 from ._design import Design
 from ._labels import encode_labels, present_classes, spread_boundaries
-from ._solve import Solution, is_legal, largest_penalty, solve
+from ._own import Solution, is_legal, largest_penalty
+from ._solve import solve
 
 __all__ = ["PrestoPath", "fit_path", "presto_path"]
 
@@ -34,7 +35,7 @@ class PrestoPath:
         Slopes beta_k of ``logit P(y <= k | x) = alpha_k + x' beta_k``.
     kkt : ndarray, shape (n_alphas,)
         Largest violation of the optimality conditions, in standardised
-        coordinates; with ``crossing="train"`` those of the last barrier problem.
+        coordinates; with ``crossing="train"`` those of the constrained problem.
     dual_gap : ndarray, shape (n_alphas,)
         Upper bound of objective minus its minimum, with ``crossing="train"`` under
         its constraints; where slopes are free of any penalty, among slopes no
@@ -210,12 +211,12 @@ def _standardised(design: Design, intercept: FloatArray, coef: FloatArray) -> Fl
 
 def _warn(s: Solution, tol: float) -> None:
     """Warn once if any penalty of the path was left before its certificate was reached."""
-    bad = (s.kkt > tol) | s.diverging
+    bad = ~((s.kkt <= tol) & (s.dual_gap <= tol)) | s.diverging
     if not bad.any():
         return
     from sklearn.exceptions import ConvergenceWarning
 
-    worst = int(np.argmax(np.where(bad, s.kkt, -1.0)))
+    worst = int(np.argmax(np.where(bad, np.fmax(s.kkt, s.dual_gap), -1.0)))
     cause = "the unpenalised coefficients grow without bound" if s.diverging[worst] else f"tol is {tol:g}"
     warnings.warn(
         f"{int(bad.sum())} of {bad.size} fits did not converge: kkt residual {s.kkt[worst]:.3g}, duality gap "
@@ -270,7 +271,7 @@ def presto_path(
         domain of the likelihood. "train" demands it of all classes on all
         training rows.
     tol : float
-        Largest accepted violation of the optimality conditions.
+        Largest accepted violation of the optimality conditions, and duality gap.
     max_iter : int
         Newton steps per penalty.
     class_order : array_like, optional
@@ -285,7 +286,8 @@ def presto_path(
     Warns
     -----
     sklearn.exceptions.ConvergenceWarning
-        Where a residual stays above `tol`; the text holds kkt and gap.
+        Where a residual or a duality gap stays above `tol`, for instance at
+        penalties that drown in rounding; the text holds kkt and gap.
 
     Notes
     -----
@@ -294,9 +296,9 @@ def presto_path(
     section 3). **A positive slope makes lower classes more likely.** With features fewer than about 600, each
     Newton step costs three Grams of the rows, n p^2 each, for any number of classes; wider data are
     screened by the sequential strong rule, and the final certificate covers all features. With "train"
-    a log barrier falls to 1e-8 in steps of ten, and the last two fits are extrapolated nine tenths of the way
-    to barrier 0, which leaves the objective up to some 1e-9 above its minimum; extrapolated multipliers give
-    the gap.
+    a log barrier falls to 1e-5 in steps of ten, and primal-dual Newton steps on the support finish the fit,
+    with multipliers from which the gap is computed. Should they fail (more than 1200 unknowns, say), the
+    barrier goes on to 1e-8, where rounding leaves a gap of some 1e-9.
 
     References
     ----------

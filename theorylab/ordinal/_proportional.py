@@ -114,6 +114,11 @@ class _Newton:
         change[0, 1:] = x[self.m :]
         return change
 
+    def floor(self, H: FloatArray) -> float:
+        """Return what rounding of the coefficients does to the gradient, 1e-8 at most."""
+        x = np.append(self.theta[:, 0], self.theta[0, 1:])
+        return min(4e-16 * float(np.max(np.diag(H) * np.maximum(np.abs(x), 1.0))), 1e-8)
+
     def own_logits(self, theta: FloatArray) -> float:
         """Return the largest absolute logit at a row's own boundaries."""
         return float(_newton.spread(self.XT, self.design.starts, theta))
@@ -125,7 +130,7 @@ class _Newton:
             g, H = self.gradient(), self.hessian()
             change = self.step(H, g)
             moving = self.own_logits(change) > 1e-3
-            if np.max(np.abs(g)) <= tol and not moving:
+            if np.max(np.abs(g)) <= max(tol, self.floor(H)) and not moving:
                 before, kkt = self.theta.copy(), float(np.max(np.abs(g)))
                 self.theta += change  # one step more: quadratic convergence takes it to rounding
                 objective = self.evaluate(self.theta)
@@ -195,7 +200,8 @@ class ProportionalOddsClassifier(OrdinalClassifier):
         Ridge penalty ``alpha/2 ||beta||^2`` per unit of total weight, on the
         slopes in the input's scale. Default: none, the maximum likelihood fit.
     tol : float
-        Largest accepted gradient entry, in standardised coordinates.
+        Largest accepted gradient entry, in standardised coordinates, or, up to
+        1e-8, what rounding of the intercepts around a tiny class leaves.
     max_iter : int
         Newton steps; four or five are usual.
     warm_start : bool
