@@ -112,9 +112,9 @@ def initial_overlaps(spec: Network, init_overlap: Any, init_gram: ArrayLike | No
         size = 2 if spike else 1
         m = np.array([0.0, spike])[:size]
         return m, np.outer(m, m)
-    m, given = check_start(int(spec.width), init_overlap, init_gram)
-    assert m is not None
-    gram: Array = np.eye(m.size) if given is None else given
+    overlaps, given = check_start(int(spec.width), init_overlap, init_gram)
+    assert overlaps is not None
+    m, gram = overlaps, np.eye(overlaps.size) if given is None else given
     values = np.linalg.eigvalsh(gram - np.outer(m, m))
     lowest = float(values[0])
     # Rounding is relative to the largest entries, of the difference and of what it is the difference of.
