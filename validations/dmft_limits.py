@@ -70,14 +70,16 @@ def draw_lazy(ax, result):
     ax.legend()
 
 
+AT = dict(loss=LOSSES, step=[5, 20, 39])
+
 networks = Claim(
     id="dmft.lazy-networks",
     statement="Both losses of lazy networks of infinite width meet the closed form within 3 standard errors.",
     source="as dmft.lazy-limit",
     # Corrections are of order 1/D, below a third of the 3 errors of so few networks.
     criterion=Exact(abs=1.0),
-    quick=grid(dim=[200], nu=[0.5, 2.0], joint=dict(loss=LOSSES, step=[5, 20, 39])),
-    full=grid(dim=[640], nu=[0.5, 1.0, 2.0, 4.0], joint=dict(loss=LOSSES, step=[5, 20, 39])),
+    quick=grid(dim=[200], nu=[0.5, 2.0], joint=AT),
+    full=grid(dim=[640], nu=[0.5, 1.0, 2.0, 4.0], joint=AT),
 )
 
 
@@ -98,14 +100,14 @@ def lazy_networks(dim, nu, rng):
     return share_of_three_errors(dim, nu, rng)
 
 
-@networks.control("a spike aligns the kernel", grid=grid(dim=[200], nu=[2.0], joint=networks.quick.joint))
+@networks.control("a spike aligns the kernel", grid=grid(dim=[200], nu=[2.0], joint=AT))
 def spiked_networks(dim, nu, rng):
     return share_of_three_errors(dim, nu, rng, spike=0.3)
 
 
 @networks.control(
     "three times the curvature makes nine times the ridge",
-    grid=grid(dim=[120], nu=[2.0], joint=networks.quick.joint),
+    grid=grid(dim=[120], nu=[2.0], joint=AT),
 )
 def more_curvature(dim, nu, rng):
     return share_of_three_errors(dim, nu, rng, eps=0.9)

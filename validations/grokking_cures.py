@@ -92,9 +92,10 @@ stable = Claim(
     full=grid(p=[113], epochs=[80_000], replicates=5),
     paper="p = 113, 40 % of the table: grokking within 80 000 epochs",
     expected="refuted",
-    reason="At p = 31 all pairs are memorised and none of the others known after 1200 epochs. StableMax keeps "
-    "the loss from rounding to 0 (control of softmax-collapse), which is not enough at this size: 60 000 epochs "
-    "at p = 23 gave 0.02, 40 000 at p = 41 at best 0.32. The paper's size takes hours and was not run.",
+    reason="At p = 31 all pairs are memorised and none of the others known after 1200 epochs. StableMax "
+    "keeps losses from rounding to 0 (control of softmax-collapse), which is not enough at this size: "
+    "60 000 epochs at p = 23 gave 0.02, 40 000 at p = 41 at best 0.32. The paper's size takes hours here "
+    "and was not run.",
 )
 
 
