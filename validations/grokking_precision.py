@@ -25,6 +25,7 @@ collapse = Claim(
     criterion=Exact(rel=0.02),
     quick=grid(precision=["float16", "float32", "float64"], classes=[2, 11], replicates=1),
     full=grid(precision=["float16", "float32", "float64"], classes=[2, 3, 11, 101], replicates=1),
+    headline=True,
 )
 LARGEST = 1e4
 
