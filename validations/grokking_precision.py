@@ -1,4 +1,4 @@
-"""At the edge of numerical stability: when the softmax collapses, and a gradient that avoids it."""
+"""At the edge of numerical stability: when the softmax collapses."""
 
 import numpy as np
 from _mlp import train_mlp
@@ -11,7 +11,7 @@ from theorylab.grokking import (
     stablemax_cross_entropy,
     steps_to_collapse,
 )
-from theorylab.validation import AtLeast, Claim, Exact, Samples, grid, main
+from theorylab.validation import Claim, Exact, Samples, grid, main
 
 SOURCE = "Prieto, Barsbey, Mediano, Birdal (ICLR 2025)"
 
@@ -25,6 +25,7 @@ collapse = Claim(
     criterion=Exact(rel=0.02),
     quick=grid(precision=["float16", "float32", "float64"], classes=[2, 11], replicates=1),
     full=grid(precision=["float16", "float32", "float64"], classes=[2, 3, 11, 101], replicates=1),
+    headline=True,
 )
 LARGEST = 1e4
 
@@ -155,47 +156,6 @@ def draw_training(ax, result):
         title="Learning stops where the loss rounds to 0 (prediction dashed)",
     )
     ax.legend(loc="center right", fontsize=9)
-
-
-# Perpendicular gradients --------------------------------------------------------------------
-
-perp = Claim(
-    id="grokking.perpendicular-gradient",
-    statement="Without weight decay, gradients perpendicular to the weights reach 90 % in 240 epochs.",
-    source=f"{SOURCE}, perpGrad",
-    criterion=AtLeast(0.9),
-    quick=grid(replicates=14),
-    full=grid(replicates=40),
-    headline=True,
-    paper="p = 113, 40 % of the table: grokking within 300 epochs",
-)
-
-
-def trained(rng, perpendicular):
-    course = train_mlp(modular_dataset(31, 0.6, rng=rng), 128, 240, 1e-2, rng, perpendicular)
-    return Samples([course.test[-1]], curve=course.test)
-
-
-@perp.measure
-def perpendicular(rng):
-    return trained(rng, True)
-
-
-@perp.control("AdamW as it is drifts along the weights and memorises", grid=grid(replicates=4))
-def plain(rng):
-    return trained(rng, False)
-
-
-@perp.figure
-def draw_perp(ax, result):
-    for branch, colour, name in (
-        (None, "C0", "perpendicular gradient"),
-        ("plain", "0.6", "plain gradient (control)"),
-    ):
-        for k, curve in enumerate(result.extras("curve", branch=branch)):
-            ax.plot(10 * np.arange(curve.size), curve, color=colour, label=name if k == 0 else "_")
-    ax.set(xlabel="epoch", ylabel="test accuracy", title="AdamW without weight decay, sums modulo 31")
-    ax.legend()
 
 
 if __name__ == "__main__":

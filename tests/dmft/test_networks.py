@@ -365,3 +365,44 @@ def test_finite_size_slope_of_made_up_networks():
 def test_bad_input(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+START = np.zeros((2, 10))
+
+
+@pytest.mark.parametrize(
+    ("start", "error", "message"),
+    [
+        (dict(init_overlap=[0.1, 0.2, 0.3]), ValueError, r"init_overlap has shape \(3,\), expected \(2,\)"),
+        (dict(init_overlap="x"), TypeError, "expected NumPy"),
+        (dict(init_overlap=[np.nan, 0.0]), ValueError, "init_overlap contains nan"),
+        (dict(init_gram=np.eye(3)), ValueError, r"init_gram has shape \(3, 3\), expected \(2, 2\)"),
+    ],
+)
+def test_given_weights_do_not_hide_a_wrong_start(start, error, message):
+    """Whoever passes weights and overlaps hears of a wrong shape; values are those of the weights."""
+    net = QuadraticNetwork(2, 1.0, 0.5)
+    with pytest.raises(error, match=message):
+        simulate(net, TASK, 0.1, 3, 10, init_weights=START, **start)
+    run = simulate(net, TASK, 0.1, 3, 10, [0.3, 0.4], init_weights=START, rng=0)
+    np.testing.assert_array_equal(run.overlap[0, 0], [0.0, 0.0])
+
+
+@pytest.mark.parametrize("spike", [1e200, -1e160])
+def test_overlaps_beyond_the_range_of_doubles(spike):
+    wide = QuadraticNetwork(np.inf, 1.0, 0.5)
+    for make in (
+        lambda: dmft_solve(wide, TASK, 0.1, 3, spike),
+        lambda: simulate_moments(wide, TASK, 0.1, 3, 10, spike),
+        lambda: dmft_solve(QuadraticNetwork(1, 1.0, 0.5), TASK, 0.1, 3, [spike], init_gram=[[1e300]]),
+    ):
+        with pytest.raises(ValueError, match="init_overlap"):
+            make()
+
+
+def test_losses_beyond_the_range_of_doubles():
+    """No NumPy warning: the loss is not finite, and an infinite ridge is an error that names eps."""
+    net = QuadraticNetwork(2, 1.0, 0.5)
+    assert not math.isfinite(sum(test_loss_components(1e200 * np.ones((2, 9)), np.ones(9), net, TASK)))
+    with pytest.raises(ValueError, match="eps"):
+        lazy_limit(2.0, 1e200, 0.1, 5)

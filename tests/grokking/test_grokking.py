@@ -274,7 +274,8 @@ def test_xor_training_against_the_definition():
     T, _, truth = xor_cluster_data(60, 30, 4.0, 0.0, rng)
     W, readout = 0.1 * rng.standard_normal((10, 30)), rng.choice([-1.0, 1.0], 10) / np.sqrt(10)
     train, test = xor_by_definition(X, y, T, truth, W, readout, 0.2, 12)
-    run = _train(X, y, clean, T, truth, W, readout, 0.2, 12)
+    run, lost = _train(X, y, clean, T, truth, W, readout, 0.2, 12)
+    assert lost is None
     np.testing.assert_array_equal(run.train_accuracy, train)
     np.testing.assert_array_equal(run.test_accuracy, test)
 
@@ -341,4 +342,53 @@ FOURIER = fourier_solution(5, 4, rng=0)
 )
 def test_bad_input(make, error, message):
     with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"mu": 1e200},
+        {"mu": 1e160},
+        {"lr": 1e308, "mu": 1e9},
+        {"init_scale": 1e308},
+        {"mu": 1e90, "lr": 1e200},
+    ],
+)
+def test_xor_beyond_the_range_of_doubles(extreme):
+    """Accuracies of outputs that are no numbers are NaN, and a warning says from which step on."""
+    with pytest.warns(ConvergenceWarning, match=r"train_xor .* step \d \(lr=.*mu=.*init_scale="):
+        run = train_xor(20, 50, 10, **({"mu": 1.0} | extreme), n_steps=3, n_test=10, rng=0)
+    for curve in (run.train_accuracy, run.test_accuracy, run.clean_accuracy):
+        assert np.isnan(curve[-1])
+        assert np.all(np.diff(np.isnan(curve).astype(int)) >= 0)
+
+
+def test_xor_of_large_numbers_that_fit():
+    """Far clusters are separated at once; squares of outputs overflow, outputs do not."""
+    run = train_xor(40, 50, 20, 1e100, n_steps=2, n_test=50, rng=0)
+    assert np.isfinite(run.train_accuracy).all()
+    assert -1.0 <= run.linearity <= 1.0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("settings", [{"lr": 1e300}, {"weight_decay": 1e300}])
+def test_modular_training_beyond_the_range_of_its_precision(dtype, settings):
+    with pytest.warns(ConvergenceWarning, match="train_modular diverged"):
+        run = train_modular(DATA, 8, 5, rng=0, dtype=dtype, **settings)
+    assert np.isnan(run.train_loss[-1])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: modular_dataset(10**7, 0.5),
+        lambda: fourier_solution(10**6, 10**8),
+        lambda: train_modular(DATA, 10**13, 1),
+        lambda: xor_cluster_data(10**9, 10**9, 1.0),
+        lambda: train_xor(10**6, 10**7, 10, 1.0),
+    ],
+)
+def test_memory_is_predicted_before_the_run(make):
+    with pytest.raises(MemoryError, match=r"would need [\d.e+]+ TiB"):
         make()

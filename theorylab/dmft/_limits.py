@@ -90,6 +90,8 @@ def lazy_limit(nu: float, eps: float, kappa: float, t: ArrayLike) -> tuple[Any, 
     # What is left of the unit mass decays by the ridge alone: samples beyond the dimensions (nu > 1), and
     # near nu = 1 what the midpoints miss of the pole that the density then has at 0.
     left_over = 1.0 - float(weights.sum()) / nu
+    if not math.isfinite(ridge):
+        raise ValueError(f"eps = {eps:g} with nu = {nu:g} makes the ridge eps^2 / nu overflow; lower eps")
     with np.errstate(over="ignore"):  # beyond the limit of stability the losses grow to infinity
         for i, step in enumerate(flat):
             left = (1.0 - kappa * rate) ** step

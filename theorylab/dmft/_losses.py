@@ -200,6 +200,14 @@ def network_components(
     weights: Array, beta: Array, spec: QuadraticNetwork, prob: PolynomialTask, start: Array | None
 ) -> tuple[float, float, float]:
     """Evaluate eq. (2) for one network, on whichever side (neurons or dimensions) is smaller."""
+    with np.errstate(over="ignore", invalid="ignore"):  # weights beyond 1e77 have an infinite loss
+        return _components(weights, beta, spec, prob, start)
+
+
+def _components(
+    weights: Array, beta: Array, spec: QuadraticNetwork, prob: PolynomialTask, start: Array | None
+) -> tuple[float, float, float]:
+    """See `network_components`."""
     n, d = weights.shape
     signs = sign_array(spec)
     lin, quad = spec.alpha / n * signs, spec.alpha * spec.eps / n * signs

@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 #: C(0) - m m^T may miss positivity by this much of its scale, which rounding explains.
 GRAM_TOLERANCE = 1e-10
+#: Overlaps beyond this have no finite fourth power, which the loss is made of.
+LARGEST = 1e75
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,23 @@ def make_rows(spec: Network, spike: bool) -> Rows:
     )  # fmt: skip
 
 
+def check_start(width: int, init_overlap: Any, init_gram: Any) -> tuple[Array | None, Array | None]:
+    """Validate kind and shape of overlaps (N,) and Gram matrix (N, N) of a finite network, where given."""
+    m = gram = None
+    if init_overlap is not None:
+        m = np.atleast_1d(as_float_array(init_overlap, "init_overlap", dtype=np.float64))
+        check_shape(m, (width,), "init_overlap", "because it holds one overlap per neuron")
+        if np.any(np.abs(m) > LARGEST):
+            raise ValueError(f"init_overlap holds {np.abs(m).max():g}, expected numbers of size 1")
+    if init_gram is not None:
+        gram = as_float_array(init_gram, "init_gram", ndim=2, dtype=np.float64, copy=True)
+        check_shape(gram, (width, width), "init_gram", "to match the width")
+        if np.abs(gram - gram.T).max() > 1e-8 * float(np.abs(gram).max()):
+            raise ValueError("init_gram is not symmetric; pass (gram + gram.T) / 2 if that is meant")
+        gram = 0.5 * (gram + gram.T)
+    return m, gram
+
+
 def initial_overlaps(spec: Network, init_overlap: Any, init_gram: ArrayLike | None) -> tuple[Array, Array]:
     """Validate the start and return overlaps m (K,) and Gram matrix C(0,0) (K, K) of the coherent rows."""
     if init_overlap is None:
@@ -85,7 +104,7 @@ def initial_overlaps(spec: Network, init_overlap: Any, init_gram: ArrayLike | No
             raise ValueError(
                 f"init_overlap has shape {value.shape}, expected the scalar spike m0 for infinite width"
             )
-        spike = check_real(init_overlap, "init_overlap")
+        spike = check_real(init_overlap, "init_overlap", low=-LARGEST, high=LARGEST)
         if init_gram is not None:
             raise ValueError(
                 "init_gram needs a finite width: the infinite network starts from I + m0^2 beta beta^T"
@@ -93,17 +112,9 @@ def initial_overlaps(spec: Network, init_overlap: Any, init_gram: ArrayLike | No
         size = 2 if spike else 1
         m = np.array([0.0, spike])[:size]
         return m, np.outer(m, m)
-    width = int(spec.width)
-    m = np.atleast_1d(as_float_array(init_overlap, "init_overlap", dtype=np.float64))
-    check_shape(m, (width,), "init_overlap", "because it holds one overlap per neuron")
-    if init_gram is None:
-        gram = np.eye(width)
-    else:
-        gram = as_float_array(init_gram, "init_gram", ndim=2, dtype=np.float64, copy=True)
-        check_shape(gram, (width, width), "init_gram", "to match the width")
-        if np.abs(gram - gram.T).max() > 1e-8 * float(np.abs(gram).max()):
-            raise ValueError("init_gram is not symmetric; pass (gram + gram.T) / 2 if that is meant")
-        gram = 0.5 * (gram + gram.T)
+    overlaps, given = check_start(int(spec.width), init_overlap, init_gram)
+    assert overlaps is not None
+    m, gram = overlaps, np.eye(overlaps.size) if given is None else given
     values = np.linalg.eigvalsh(gram - np.outer(m, m))
     lowest = float(values[0])
     # Rounding is relative to the largest entries, of the difference and of what it is the difference of.

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._lib.checks import as_float_array, check_int, check_shape
+from .._lib.memory import refuse_if_too_large
 from .._lib.rng import RNGLike, as_generator
 from ._descent import Run, draw_data, place_weights, train_moments, train_network
-from ._memory import refuse_if_too_large
 from ._result import SimulationResult
-from ._rows import initial_overlaps, make_rows
+from ._rows import check_start, initial_overlaps, make_rows
 from ._spec import Network, PolynomialTask, QuadraticNetwork, Task, check_problem
 from ._steps import check_precision, check_step, describe_step
 
@@ -147,7 +147,8 @@ def simulate(
     dim : int
         Input dimension D; ``P = round(nu D)`` samples.
     init_overlap : array_like, shape (N,)
-        ``w_i(0) . beta / D``, met exactly. May be left out with `init_weights`.
+        ``w_i(0) . beta / D``, met exactly. With `init_weights` it may be left out;
+        where given, only its shape is looked at, and the weights decide.
     n_seeds : int
         Networks, each with its own data and weights.
     rng : None, int, SeedSequence or Generator
@@ -207,6 +208,7 @@ def simulate(
     if init_weights is not None:
         start = as_float_array(init_weights, "init_weights", ndim=2, dtype=np.float64)
         check_shape(start, (width, d), "init_weights", "to match width and dim")
+        check_start(width, init_overlap, init_gram)  # not used, but a wrong shape is a mistake
     elif init_overlap is None:
         raise ValueError("init_overlap is missing: pass the overlaps w_i . beta / D, or init_weights")
     else:

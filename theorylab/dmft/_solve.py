@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._lib.checks import check_choice, check_int
+from .._lib.memory import refuse_if_too_large
 from .._lib.rng import RNGLike, as_generator
-from ._memory import refuse_if_too_large, solver_bytes
+from ._memory import solver_bytes
 from ._result import DMFTResult
 from ._rows import initial_overlaps, make_rows
 from ._spec import Network, Task, check_problem

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._lib.backend import namespace
 from .._lib.checks import as_float_array, check_int, check_real
+from .._lib.memory import refuse_if_too_large
 from .._lib.rng import RNGLike, as_generator
 
 Weights = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -65,6 +66,8 @@ def modular_dataset(
     ------
     ValueError, TypeError
         For arguments out of range or of another kind, or no training pair at all.
+    MemoryError
+        Where the table does not fit, before it is made.
 
     Examples
     --------
@@ -81,6 +84,8 @@ def modular_dataset(
         raise ValueError(
             f"train_fraction = {fraction:g} of {p * p} pairs leaves none to train on; enlarge it"
         )
+    # Pairs, labels, truth, order, and what is in flight while they are stacked and sorted.
+    refuse_if_too_large("modular_dataset", 8 * 10 * p * p, "lower p")
     first, second = np.divmod(np.arange(p * p, dtype=np.int64), p)
     truth = (first + second) % p
     order = generator.permutation(p * p)
@@ -113,6 +118,8 @@ def fourier_solution(p: int, width: int, rng: RNGLike = None) -> Weights:
     ------
     ValueError
         For p < 3, which leaves no frequency, or a width below 1.
+    MemoryError
+        Where the weights do not fit, before they are made.
 
     Notes
     -----
@@ -132,6 +139,8 @@ def fourier_solution(p: int, width: int, rng: RNGLike = None) -> Weights:
     p = check_int(p, "p", low=3)
     width = check_int(width, "width", low=1)
     generator = as_generator(rng)
+    # Three weights, the angles, and two arrays in flight.
+    refuse_if_too_large("fourier_solution", 8 * 6 * p * width, "lower p or width")
     highest = (p - 1) // 2
     frequency = 1 + np.arange(width) % highest
     phases = generator.uniform(0.0, 2.0 * math.pi, size=(2, width))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .._lib.checks import check_int, check_real
+from .._lib.memory import refuse_if_too_large
 from .._lib.rng import RNGLike, as_generator
 from ._modular import ModularData, Weights
 
@@ -126,6 +127,8 @@ def train_modular(
     ------
     ValueError, TypeError
         For arguments out of range or of another kind.
+    MemoryError
+        Where weights and gradients do not fit, before training.
 
     Warns
     -----
@@ -165,6 +168,9 @@ def train_modular(
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     generator = as_generator(rng)
     p = data.p
+    # Weights and two moments; gradients and their products in every part; blocks of at least 16 rows.
+    words = 9 * p * width + 2 * PARTS * (4 * p * width + 3 * 16 * width)
+    refuse_if_too_large("train_modular", kind.itemsize * words, "lower the width")
     sd = 0.5 / (2.0 * width) ** (1.0 / 3.0)
     U, V, W = ((sd * generator.standard_normal((p, width))).astype(kind) for _ in range(3))
     return _descend(data, (U, V, W), epochs, rate, decay, every, kind)
@@ -230,9 +236,10 @@ def _descend(
                 gradient = parts[0].gradients[k]
                 for part in parts[1:]:
                     gradient += part.gradients[k]
-                adamw(
-                    *(a.reshape(-1) for a in (w, gradient, first[k], second[k])),
-                    *(dtype.type(v) for v in settings),
-                )
+                with np.errstate(over="ignore", invalid="ignore"):  # told by the next loss
+                    adamw(
+                        *(a.reshape(-1) for a in (w, gradient, first[k], second[k])),
+                        *(dtype.type(v) for v in settings),
+                    )
     when, loss_log, right_log, test_log = (np.asarray(column) for column in zip(*log))
     return ModularTraining(when.astype(np.int64), loss_log, right_log, test_log, weights)
