@@ -169,9 +169,9 @@ def lanczos(
         beta[k] = np.linalg.norm(w)
         # What is left is rounding: the space is invariant.
         if k + 1 == m or beta[k] <= 1e-13 * max(scale, abs(alpha[k])):
-            return basis[: k + 1].T, alpha[: k + 1], beta[:k]
+            break
         basis[k + 1] = w / beta[k]
-    raise AssertionError("unreachable")  # pragma: no cover
+    return basis[: k + 1].T, alpha[: k + 1], beta[:k]
 
 
 class RitzBasis(NamedTuple):
