@@ -85,14 +85,28 @@ keeps_box = Claim(
 )
 
 
-def all_against_two(case, rng, direction, rtol=1e-8, n=5):
-    """Return iterations with all directions kept, and with two."""
+few = Claim(
+    id="poisson.first-directions",
+    statement="Two kept directions take no more iterations than none.",
+    source="section 4 of the paper keeps two; algorithm 1",
+    criterion=Better(by=1.0),
+    quick=grid(case=["box 64^2", "smoke 64^2"], replicates=4),
+    full=grid(case=["box 64^2", "smoke 64^2"], replicates=20),
+)
+
+
+def counts_of(kept, case, rng, direction, rtol=1e-8, n=5, cap=150):
+    """Return pairs of iterations with these two numbers of kept directions; None keeps all."""
     pairs = []
     for _ in range(n):
         flags, A, b = problem(*CASES[case], rng)
         f = direction(flags, A)
-        pairs.append([iterations(A, b, f, m, rtol, cap=150) for m in (None, 2)])
+        pairs.append([iterations(A, b, f, m, rtol, cap) for m in kept])
     return np.array(pairs, dtype=float)
+
+
+def all_against_two(*arguments):
+    return counts_of((None, 2), *arguments)
 
 
 def shipped_direction(flags, A):
@@ -125,6 +139,20 @@ def network_on_box(case, rng):
 @keeps_box.control(LINEAR, grid=grid(case=["box 64^2"], replicates=1))
 def linear_on_box(case, rng):
     return all_against_two(case, rng, linear_direction)
+
+
+@few.measure
+def two_against_none(case, rng):
+    return counts_of((2, 0), case, rng, shipped_direction, 1e-4, cap=100)  # a lower bound where it is met
+
+
+@few.control(
+    "a linear symmetric direction, IC(0): the second kept direction gains nothing over the first",
+    grid=grid(case=["smoke 64^2"], replicates=1),
+    criterion=Better(by=1.05),
+)
+def linear_two_against_one(case, rng):
+    return counts_of((2, 1), case, rng, linear_direction, 1e-4)
 
 
 # --- size ----------------------------------------------------------------------------
