@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.linalg import LinearOperator
 
 from theorylab._lib.checks import check_choice, check_int, float_dtype
 
@@ -16,13 +15,14 @@ from ._grid import FLUID, Components, check_flags, fluid_index, label_cells
 from ._hierarchy import Hierarchy
 from ._nullmeans import closed_means
 from ._recipes import Certificate, certify, get_recipe
+from ._symmetric import SymmetricOperator
 
 __all__ = ["LearnedMultigrid"]
 
 Array = NDArray[Any]
 
 
-class LearnedMultigrid(LinearOperator):
+class LearnedMultigrid(SymmetricOperator):
     """Symmetric multigrid V-cycle for the pressure equation, a preconditioner for conjugate gradients.
 
     Parameters
@@ -101,7 +101,7 @@ class LearnedMultigrid(LinearOperator):
         self._parts: Components | None = None
         self._means: Callable[[Array], None] | None = None
         n = int(np.count_nonzero(grid == FLUID))
-        LinearOperator.__init__(self, dtype=np.float64, shape=(n, n))
+        SymmetricOperator.__init__(self, dtype=np.float64, shape=(n, n))
 
     def update(self, flags: ArrayLike) -> None:
         """Set up for other flags, in the same memory where the grid has the same sides.
@@ -147,9 +147,6 @@ class LearnedMultigrid(LinearOperator):
         r[self._index] = np.ravel(x)
         self._apply_grid(r.reshape(self._grid.shape), out)
         return out.reshape(-1)[self._index].astype(dtype)
-
-    def _adjoint(self) -> LinearOperator:
-        return self
 
     def _apply_grid(self, r: Array, out: Array) -> None:
         """Write ``B r`` on full grids into `out`, zero off FLUID."""

@@ -128,6 +128,8 @@ class DirectionNetwork:
             architectures, missing arrays, wrong shapes, entries that are not
             finite, and a wrong hash.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"path must be a string or a path, got {path!r} of type {type(path).__name__}")
         return cls([read(path)])
 
     @property
