@@ -8,7 +8,7 @@ import numpy as np
 from _poisson_networks import classical, iterations, problem, random_network
 
 from theorylab.poisson import DirectionNetwork, IncompleteCholesky
-from theorylab.validation import Better, Claim, Rate, grid, main
+from theorylab.validation import Better, Claim, Rate, Within, grid, main
 
 CASES = {
     "box 64^2": ("empty", (64, 64)),
@@ -153,6 +153,39 @@ def two_against_none(case, rng):
 )
 def linear_two_against_one(case, rng):
     return counts_of((2, 1), case, rng, linear_direction, 1e-4)
+
+
+# --- the scale of the input ----------------------------------------------------------
+
+scales = Claim(
+    id="poisson.input-scale",
+    statement="On a box of twice the trained side, residuals of unit 2-norm and of the trained root mean "
+    "square, twice as large, need the same iterations, within a tenth.",
+    source="the paper normalises to unit 2-norm; entries then shrink as the grid grows, and biases do not",
+    criterion=Within(rel=0.1, target=1.0),
+    quick=grid(replicates=20),
+    full=grid(replicates=60),
+)
+
+
+def unit_over_rms(rng, shrink=1.0):
+    """Return the ratio of iterations, unit 2-norm over root mean square; `shrink` spoils the former."""
+    flags, A, b = problem("empty", (128, 128), rng)
+    f = shipped_direction(flags, A)
+    unit = iterations(A, b, lambda r: f(shrink * r), cap=60, normalize="unit")
+    return unit / iterations(A, b, f, cap=60)
+
+
+@scales.measure
+def unit_norm(rng):
+    return unit_over_rms(rng)
+
+
+@scales.control(
+    "a thousandth of the size: the biases speak louder than the residual", grid=grid(replicates=4)
+)
+def far_too_small(rng):
+    return unit_over_rms(rng, shrink=1e-3)
 
 
 # --- size ----------------------------------------------------------------------------
