@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import LinearOperator
 
 from theorylab._lib.checks import check_choice, check_int, float_dtype
 
@@ -101,7 +102,7 @@ class LearnedMultigrid(SymmetricOperator):
         self._parts: Components | None = None
         self._means: Callable[[Array], None] | None = None
         n = int(np.count_nonzero(grid == FLUID))
-        SymmetricOperator.__init__(self, dtype=np.float64, shape=(n, n))
+        LinearOperator.__init__(self, dtype=np.float64, shape=(n, n))
 
     def update(self, flags: ArrayLike) -> None:
         """Set up for other flags, in the same memory where the grid has the same sides.

@@ -88,7 +88,7 @@ recipes = Claim(
     statement="The learned recipe takes at most 1 / 1.2 of the time of the untrained multigrid.",
     source="ours: set-up included, residual 1e-6",
     criterion=Better(by=1.2),
-    quick=grid(problem=["512^2", "64^3"], replicates=6),
+    quick=grid(problem=["512^2", "64^3"], replicates=20),
     full=grid(problem=list(SHAPES), replicates=20),
     volatile=True,
 )
