@@ -20,7 +20,7 @@ def problem(family, shape, rng, rhs="div"):
     return flags, PoissonOperator(flags), b[flags == FLUID]
 
 
-def iterations(A, b, direction, m=10, rtol=1e-4, cap=CAP):
+def iterations(A, b, direction, m=10, rtol=1e-4, cap=CAP, normalize="rms"):
     """Count iterations of the published algorithm, without safeguards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reaching the cap is a count too
@@ -29,6 +29,7 @@ def iterations(A, b, direction, m=10, rtol=1e-4, cap=CAP):
             b,
             direction=direction,
             n_directions=m,
+            normalize=normalize,
             rtol=rtol,
             maxiter=cap,
             safeguard=False,

@@ -27,7 +27,7 @@ def scene(name, n):
             Ball((0.66 * n, 0.86 * n), 0.08 * n),
             Box((0.16 * n, 0.94 * n), (0.36 * n, 0.98 * n)),
         ]
-    return (n, 3 * n // 2), solids
+    return (n, n if name == "square" else 3 * n // 2), solids
 
 
 def run(name, n, steps, **options):

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 from _poisson_networks import problem
 from scipy.linalg import eigh_tridiagonal
+from scipy.sparse.linalg import spsolve
 
 from theorylab.poisson import DirectionNetwork, PoissonOperator, dcdm, problems, train
 from theorylab.validation import Claim, Exact, Within, grid, main
@@ -14,11 +15,12 @@ N = 300
 
 gradient = Claim(
     id="poisson.loss-gradient",
-    statement="The closed gradient of the loss is its derivative, and orthogonal to the direction.",
-    source="loss of section 5 of the paper; the gradient is derived here",
+    statement="The closed gradients of the paper's loss and of its energy twin are their derivatives, and "
+    "orthogonal to the direction.",
+    source="loss of section 5 of the paper; the gradients and the twin are derived here",
     criterion=Exact(abs=1e-6),
-    quick=grid(check=["derivative", "orthogonal"], replicates=4),
-    full=grid(check=["derivative", "orthogonal"], replicates=32),
+    quick=grid(loss=["residual", "energy"], check=["derivative", "orthogonal"], replicates=4),
+    full=grid(loss=["residual", "energy"], check=["derivative", "orthogonal"], replicates=32),
 )
 
 
@@ -41,8 +43,12 @@ def defects(check, rng, loss, n=5):
 
 
 @gradient.measure
-def scale_invariant(check, rng):
-    return defects(check, rng, train.scale_invariant_loss)
+def closed_gradients(loss, check, rng):
+    return defects(check, rng, train.scale_invariant_loss if loss == "residual" else energy)
+
+
+def energy(A, f, r):
+    return train.energy_loss(A, f, r, spsolve(A.to_csr().tocsc(), r))
 
 
 def unit_step_loss(A, f, r):
@@ -52,9 +58,10 @@ def unit_step_loss(A, f, r):
 
 
 @gradient.control(
-    "with the step fixed at 1 the loss depends on the scale of f", grid=grid(check=["orthogonal"])
+    "with the step fixed at 1 the loss depends on the scale of f",
+    grid=grid(loss=["residual"], check=["orthogonal"]),
 )
-def unit_step(check, rng):
+def unit_step(loss, check, rng):
     return defects(check, rng, unit_step_loss)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from _poisson_networks import classical, iterations, problem, random_network
 
 from theorylab.poisson import DirectionNetwork, IncompleteCholesky
-from theorylab.validation import Better, Claim, Rate, grid, main
+from theorylab.validation import Better, Claim, Rate, Within, grid, main
 
 CASES = {
     "box 64^2": ("empty", (64, 64)),
@@ -85,14 +85,28 @@ keeps_box = Claim(
 )
 
 
-def all_against_two(case, rng, direction, rtol=1e-8, n=5):
-    """Return iterations with all directions kept, and with two."""
+few = Claim(
+    id="poisson.first-directions",
+    statement="Two kept directions take no more iterations than none.",
+    source="section 4 of the paper keeps two; algorithm 1",
+    criterion=Better(by=1.0),
+    quick=grid(case=["box 64^2", "smoke 64^2"], replicates=4),
+    full=grid(case=["box 64^2", "smoke 64^2"], replicates=20),
+)
+
+
+def counts_of(kept, case, rng, direction, rtol=1e-8, n=5, cap=150):
+    """Return pairs of iterations with these two numbers of kept directions; None keeps all."""
     pairs = []
     for _ in range(n):
         flags, A, b = problem(*CASES[case], rng)
         f = direction(flags, A)
-        pairs.append([iterations(A, b, f, m, rtol, cap=150) for m in (None, 2)])
+        pairs.append([iterations(A, b, f, m, rtol, cap) for m in kept])
     return np.array(pairs, dtype=float)
+
+
+def all_against_two(*arguments):
+    return counts_of((None, 2), *arguments)
 
 
 def shipped_direction(flags, A):
@@ -125,6 +139,53 @@ def network_on_box(case, rng):
 @keeps_box.control(LINEAR, grid=grid(case=["box 64^2"], replicates=1))
 def linear_on_box(case, rng):
     return all_against_two(case, rng, linear_direction)
+
+
+@few.measure
+def two_against_none(case, rng):
+    return counts_of((2, 0), case, rng, shipped_direction, 1e-4, cap=100)  # a lower bound where it is met
+
+
+@few.control(
+    "a linear symmetric direction, IC(0): the second kept direction gains nothing over the first",
+    grid=grid(case=["smoke 64^2"], replicates=1),
+    criterion=Better(by=1.05),
+)
+def linear_two_against_one(case, rng):
+    return counts_of((2, 1), case, rng, linear_direction, 1e-4)
+
+
+# --- the scale of the input ----------------------------------------------------------
+
+scales = Claim(
+    id="poisson.input-scale",
+    statement="On a box of twice the trained side, residuals of unit 2-norm and of the trained root mean "
+    "square, twice as large, need the same iterations, within a tenth.",
+    source="the paper normalises to unit 2-norm; entries then shrink as the grid grows, and biases do not",
+    criterion=Within(rel=0.1, target=1.0),
+    quick=grid(replicates=20),
+    full=grid(replicates=60),
+)
+
+
+def unit_over_rms(rng, shrink=1.0):
+    """Return the ratio of iterations, unit 2-norm over root mean square; `shrink` spoils the former."""
+    flags, A, b = problem("empty", (128, 128), rng)
+    f = shipped_direction(flags, A)
+    unit = iterations(A, b, lambda r: f(shrink * r), cap=60, normalize="unit")
+    return unit / iterations(A, b, f, cap=60)
+
+
+@scales.measure
+def unit_norm(rng):
+    return unit_over_rms(rng)
+
+
+@scales.control(
+    "a thousandth of the size: the biases speak louder than the residual", grid=grid(replicates=4)
+)
+def far_too_small(rng):
+    return unit_over_rms(rng, shrink=1e-3)
 
 
 # --- size ----------------------------------------------------------------------------

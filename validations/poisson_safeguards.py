@@ -21,7 +21,7 @@ safeguards = Claim(
     "iterations of CG.",
     source="doubling race: fewer than 7 k* iterations, k* the a-priori bound of CG",
     criterion=Exact(target=BOUND / 2, abs=BOUND / 2),  # every run lies in [0, 4.5]
-    quick=grid(direction=HOSTILE, n=[32, 64], replicates=6),
+    quick=grid(direction=HOSTILE, n=[32, 64], replicates=20),
     full=grid(direction=HOSTILE, n=[32, 64, 128], replicates=100),
 )
 

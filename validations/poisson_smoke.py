@@ -86,8 +86,8 @@ fields = Claim(
 
 
 def difference(tolerance, **options):
-    ours = run("balls", 96, 60, rtol=tolerance, **options).smoke
-    truth = run("balls", 96, 60, solver=Direct()).smoke
+    ours = run("square", 128, 60, rtol=tolerance, **options).smoke
+    truth = run("square", 128, 60, solver=Direct()).smoke
     return np.linalg.norm(ours - truth) / np.linalg.norm(truth) / tolerance
 
 

@@ -34,7 +34,6 @@ histories = Claim(
     criterion=Better(by=5.0),
     quick=grid(replicates=1),
     full=grid(replicates=5),
-    headline=True,
     volatile=True,
 )
 

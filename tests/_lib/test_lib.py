@@ -55,6 +55,15 @@ def test_as_float_array_dtype(value, dtype):
     assert checks.as_float_array(value, "x").dtype == dtype
 
 
+def test_messages_name_the_argument():
+    with pytest.raises(ValueError, match="x is None, expected an array of real numbers"):
+        checks.as_float_array(None, "x")
+    with pytest.raises(TypeError, match="x: expected NumPy or CuPy arrays, got the text 'abc'; pass numbers"):
+        checks.as_float_array("abc", "x")
+    with pytest.raises(TypeError, match="x: expected NumPy or CuPy arrays, got set; pass"):
+        checks.as_float_array({1.0}, "x")
+
+
 def test_as_float_array_keeps_memory_unless_told():
     x = np.arange(3.0)
     assert checks.as_float_array(x, "x") is x

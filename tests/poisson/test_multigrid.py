@@ -240,7 +240,7 @@ def test_unreachable_tolerance_ends_without_overflow(method):
 
 def test_product_refuses_complex_and_passes_nan_on():
     B = LearnedMultigrid(np.ones((3, 4), int))
-    with pytest.raises(TypeError, match="r is complex"):
+    with pytest.raises(TypeError, match="x is complex"):
         B @ np.ones(12, complex)
     assert np.isnan(B @ np.full(12, np.nan)).all()
 

@@ -54,6 +54,34 @@ def test_loss_of_an_operator_with_one_buffer():
     assert np.array_equal(gradient, expected[2])
 
 
+@pytest.mark.parametrize("n", [1, 2, 30])
+def test_energy_loss_is_the_error_after_one_step(n):
+    rng = np.random.default_rng(n)
+    A, x, f, v = spd(n), *rng.standard_normal((3, n))
+    r = A @ x
+    loss, alpha, gradient = train.energy_loss(A, f, r, x)
+    e = x - alpha * f
+    # Rounding of the products, of size kappa u with kappa = 10, over a loss that n = 1 makes zero.
+    assert loss == pytest.approx((e @ A @ e) / (x @ A @ x), abs=1e-14)
+    assert abs(f @ gradient) <= 1e-13 * np.linalg.norm(f) * max(np.linalg.norm(gradient), 1.0)
+    assert train.energy_loss(A, -3.0 * f, r, x)[0] == pytest.approx(loss, abs=1e-14)
+    assert train.energy_loss(A, x, r, x)[0] < 1e-14
+    h = 1e-6 * np.linalg.norm(f)
+    up, down = (train.energy_loss(A, f + s * h * v, r, x)[0] for s in (1, -1))
+    # Central differences: an error of h^2 and one of u / h.
+    assert (up - down) / (2 * h) == pytest.approx(gradient @ v, abs=1e-8)
+
+
+def test_energy_loss_refuses_what_is_no_solution():
+    A, one = np.diag([1.0, 2.0]), np.ones(2)
+    with pytest.raises(ValueError, match="x is not the solution of A x = r"):
+        train.energy_loss(A, one, one, one)
+    with pytest.raises(np.linalg.LinAlgError, match="f or r is zero, or A is not positive"):
+        train.energy_loss(A, 0 * one, A @ one, one)
+    with pytest.raises(ValueError, match=r"x has shape \(3,\), expected \(2,\)"):
+        train.energy_loss(A, one, A @ one, np.ones(3))
+
+
 @pytest.mark.parametrize("n", [1, 2, 30, 300])
 def test_gradient_against_central_differences(n):
     rng = np.random.default_rng(n)
@@ -135,7 +163,7 @@ BAD_LOSS = [
     ((np.eye(2), [1, 1j], [1, 1]), TypeError, "f is complex"),
     ((1j * np.eye(2), [1, 1], [1, 1]), TypeError, "A is complex"),
     ((sparse.eye(2) * 1j, [1, 1], [1, 1]), TypeError, "A is complex"),
-    (("A", [1, 1], [1, 1]), TypeError, "got builtins.str"),
+    (("A", [1, 1], [1, 1]), TypeError, "got the text"),
     ((np.eye(2), [0, 0], [1, 1]), np.linalg.LinAlgError, "expected a positive number"),
     ((-np.eye(2), [1, 0], [1, 1]), np.linalg.LinAlgError, "not positive definite"),
 ]

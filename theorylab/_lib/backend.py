@@ -25,9 +25,11 @@ def is_torch(x: object) -> bool:
 
 
 def _refuse(x: object) -> TypeError:
-    kind = f"{type(x).__module__}.{type(x).__name__}"
+    kind = f"{type(x).__module__}.{type(x).__name__}".removeprefix("builtins.")
     advice = "pass numpy.asarray(x) or cupy.asarray(x)"
-    if is_torch(x):
+    if isinstance(x, (str, bytes)):
+        kind, advice = f"the text {x!r}", "pass numbers"
+    elif is_torch(x):
         advice = "pass x.detach().cpu().numpy(), or cupy.from_dlpack(x) for a tensor on the GPU"
     elif hasattr(x, "toarray"):
         advice = "pass x.toarray()"
@@ -71,7 +73,11 @@ def namespace(*arrays: object) -> ModuleType:
 
 def require_numpy(function: str, *arrays: object) -> None:
     """Raise TypeError where an implementation for the CPU receives GPU arrays."""
-    if namespace(*arrays) is not np:
+    try:
+        module = namespace(*arrays)
+    except TypeError as error:
+        raise TypeError(f"{function}: {error}") from None
+    if module is not np:
         raise TypeError(f"{function} runs on the CPU only; pass cupy.asnumpy(x) instead of a CuPy array")
 
 

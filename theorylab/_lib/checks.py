@@ -73,6 +73,8 @@ def as_float_array(
     ValueError
         For the wrong number of dimensions, or a NaN or an infinity.
     """
+    if x is None:
+        raise ValueError(f"{name} is None, expected an array of real numbers")
     require_numpy(name, x)
     if np.ma.is_masked(x):
         raise ValueError(f"{name} has masked entries, expected all of them; fill or remove those")

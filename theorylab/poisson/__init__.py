@@ -21,7 +21,7 @@ The search direction may be any function, such as a trained network (DCDM, arXiv
 >>> code
 0
 
-Read in this order: `_grid` (cells, components), `_operator`; `_system`, `_krylov`, `_dcdm` with
+Read in this order: `_grid` (cells, components), `_symmetric`, `_operator`; `_system`, `_krylov`, `_dcdm` with
 `_directions`; `_incomplete`, `_deflation`; `_multigrid` with `_hierarchy` and `_cycle`; `_network`;
 `_solve`, `_projection`; `problems` and `smoke` (domains and the workload); `train`.
 """

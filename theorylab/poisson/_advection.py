@@ -254,7 +254,7 @@ def _extend(f: Field, known: Mask, layers: int) -> None:
     for _ in range(layers):
         left, filled = 0, 0
         for t in range(count):
-            i, j, k = todo[t]
+            i, j, k = todo[t, 0], todo[t, 1], todo[t, 2]
             total, neighbours = 0.0, 0
             for side in range(6):
                 step = 2 * (side % 2) - 1
@@ -266,10 +266,11 @@ def _extend(f: Field, known: Mask, layers: int) -> None:
                     neighbours += 1
             if neighbours:
                 f[i, j, k] = total / neighbours
-                fresh[filled] = todo[t]
+                # Entry by entry: copies of rows cost seconds of compilation.
+                fresh[filled, 0], fresh[filled, 1], fresh[filled, 2] = i, j, k
                 filled += 1
             else:
-                todo[left] = todo[t]
+                todo[left, 0], todo[left, 1], todo[left, 2] = i, j, k
                 left += 1
         # Marked only now: a sample never leans on others of its own layer.
         for t in range(filled):

@@ -95,7 +95,15 @@ def _tile(
     typingctx: Any, x: Any, base: Any, second: Any, offsets: Any, w: Any, bias: Any,
     out: Any, to: Any, out_second: Any, channel: Any, n: Any, n_second: Any, relu: Any, add: Any,
 ) -> Any:  # fmt: skip
-    """Compute one tile: ``out = [relu](bias + sum w x) [+ out]`` for `n` columns of two rows of one group."""
+    """Compute one tile: ``out = [relu](bias + sum w x) [+ out]`` for `n` columns of two rows of one group.
+
+    `base` is the first cell that the tile reads and `to` the first that it writes; `second` and
+    `out_second` lead from the first of its rows to the second, `channel` to the next output channel.
+    `offsets` lists the input rows of the stencil, all channels of it, and `w` the weights in that order.
+    In NumPy, for one row, with LANES columns from `base` on:
+
+        acc = [bias[o] + sum(w[k, t, o] * x[base + offsets[k] + t + arange(LANES)] for k, t) for o in GROUP]
+    """
     sig = types.void(
         x, base, second, offsets, w, bias, out, to, out_second, channel, n, n_second, relu, add
     )  # fmt: skip
@@ -104,6 +112,8 @@ def _tile(
         f32, i32, i64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
         vector = ir.VectorType(f32, LANES)
 
+        # Four shorthands of the builder: an argument's array, a pointer some steps on, a pointer to a
+        # vector, and a vector whose lanes all hold one value.
         def data(k: int) -> Any:
             return context.make_array(signature.args[k])(context, builder, args[k])
 
@@ -125,11 +135,13 @@ def _tile(
 
         offset_array = data(3)
         weights, bias_data = data(4).data, data(5).data
+        # The accumulators start from the bias. LLVM keeps these 2 x GROUP vectors in registers.
         acc = [[cgutils.alloca_once(builder, vector) for _ in range(GROUP)] for _ in range(ROWS)]
         for o in range(GROUP):
             start = splat(builder.load(at(bias_data, o)))
             for r in range(ROWS):
                 builder.store(start, acc[r][o])
+        # For each input row of the stencil: three taps along the row, each for both rows and all outputs.
         corner = at(data(0).data, args[1])
         with cgutils.for_range(builder, builder.extract_value(offset_array.shape, 0)) as loop:
             first = at(corner, builder.load(at(offset_array.data, loop.index)))
@@ -144,6 +156,7 @@ def _tile(
                         product = builder.fmul(weight, values[r], flags=("contract",))
                         total = builder.fadd(builder.load(acc[r][o]), product, flags=("contract",))
                         builder.store(total, acc[r][o])
+        # Write back, with relu and addition as asked; lanes beyond the end of the row keep what they hold.
         zero = ir.Constant(vector, [ir.Constant(f32, 0.0)] * LANES)
         lane = ir.Constant(ir.VectorType(i64, LANES), [ir.Constant(i64, k) for k in range(LANES)])
         relu_on, add_on = (

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from theorylab._lib.checks import check_choice, check_int, float_dtype
 
 from ._directions import Candidate, Kept
-from ._system import REFRESH, Callback, Ending, System, check_callable, finish
+from ._system import REFRESH, SINGULAR, Callback, Ending, System, check_callable, finish
 from ._vectors import advance, dot, norm2
 
 __all__ = ["DCDMOptions", "conjugate_directions", "dcdm", "dcdm_options"]
@@ -65,6 +65,8 @@ def dcdm_options(
     for name, value in (("safeguard", safeguard), ("subspace", subspace)):
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name} must be True or False, got {value!r}")
+    if race is not None and not isinstance(race, (bool, np.bool_)):
+        raise TypeError(f"race must be True, False or None, got {race!r}")
     if direction is None:
         race = False  # the safe direction needs no guard
     if race and not safeguard:
@@ -239,7 +241,7 @@ def conjugate_directions(
             c = state.plain(r, norm)
         ending.n_fallback += fallback
         if c is None:
-            ending.stop(*_breakdown(fallback))
+            ending.stop(*_breakdown(fallback or options.direction is None))
             return x, ending
         previous = norm
         norm = math.sqrt(advance(x, r, c.d, c.q, c.dr / c.dq))
@@ -263,7 +265,7 @@ def conjugate_directions(
 def _breakdown(fallback: bool) -> tuple[int, str]:
     """Return code and message where no direction is usable."""
     if fallback:
-        return -1, "breakdown: A is singular, or returned NaN or infinity, on the safe direction"
+        return -1, f"breakdown: A returned NaN or infinity, or {SINGULAR}"
     return -2, (
         "breakdown: direction returned NaN, infinity, zero, or a vector in the span of the kept directions; "
         "x is the last finite iterate: pass safeguard=True"

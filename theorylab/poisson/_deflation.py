@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator
 
 from theorylab._lib.checks import check_int, float_dtype
 
 from ._incomplete import IncompleteCholesky, symmetric_csr
 from ._operator import PoissonOperator
+from ._symmetric import SymmetricOperator
 from ._system import as_operator
 
 __all__ = ["DeflatedPreconditioner"]
@@ -49,7 +49,7 @@ def _subdomains(A: Any, matrix: sparse.csr_array, k: int) -> Array:
     return part
 
 
-class DeflatedPreconditioner(LinearOperator):
+class DeflatedPreconditioner(SymmetricOperator):
     """Precondition by an incomplete factor and an exact solve for constants on k subdomains.
 
     Parameters
@@ -95,12 +95,13 @@ class DeflatedPreconditioner(LinearOperator):
         if self._M.shape != matrix.shape:
             raise ValueError(f"M has shape {self._M.shape}, expected {matrix.shape} to match A")
         self.k = min(k, n)
-        self._part = _subdomains(A, matrix, self.k)
+        self._part = _subdomains(A, matrix, self.k) if n else np.zeros(0, np.int64)
         Z = sparse.csr_array((np.ones(n), self._part, np.arange(n + 1)), shape=(n, self.k))
         self._AZ = sparse.csr_array(matrix @ Z)
         coarse = np.asarray((Z.T @ self._AZ).toarray())
         # Closed domains make the coarse matrix singular: the pseudo-inverse leaves their constants alone.
-        self._E = np.linalg.pinv(0.5 * (coarse + coarse.T), rcond=1e-10, hermitian=True)
+        symmetric = 0.5 * (coarse + coarse.T)
+        self._E = np.linalg.pinv(symmetric, rcond=1e-10, hermitian=True) if n else symmetric
         super().__init__(np.dtype(np.float64), matrix.shape)
 
     def _matvec(self, r: Array) -> Array:
@@ -110,6 +111,3 @@ class DeflatedPreconditioner(LinearOperator):
         z = np.asarray(self._M.matvec(r - self._AZ @ c), dtype=np.float64)
         z = z + (c - self._E @ (self._AZ.T @ z))[self._part]
         return np.asarray(z, dtype=kind)
-
-    def _adjoint(self) -> DeflatedPreconditioner:
-        return self

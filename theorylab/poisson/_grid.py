@@ -57,6 +57,8 @@ class Components(NamedTuple):
 
 def check_flags(flags: ArrayLike) -> Array:
     """Return `flags` as a C-contiguous uint8 array, 2-D or 3-D, or raise ValueError saying what is wrong."""
+    if flags is None:
+        raise ValueError("flags is None, expected a grid of integers 0 (SOLID), 1 (FLUID) or 2 (AIR)")
     require_numpy("flags", flags)
     if np.ma.is_masked(flags):
         raise ValueError("flags has masked entries, expected all of them; fill those with 0 (SOLID)")

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator
 
 from theorylab._lib.checks import check_finite, check_real, float_dtype
 from theorylab._lib.jit import jit
 
 from ._operator import PoissonOperator
+from ._symmetric import SymmetricOperator
 
 __all__ = ["IncompleteCholesky", "symmetric_csr"]
 
@@ -103,7 +103,7 @@ def _solve(data: Array, rows: Array, pointer: Array, inverse: Array, z: Array) -
         z[k] = value * inverse[k]
 
 
-class IncompleteCholesky(LinearOperator):
+class IncompleteCholesky(SymmetricOperator):
     """Approximate the inverse of A by an incomplete Cholesky factor with the pattern of A.
 
     Parameters
@@ -162,6 +162,3 @@ class IncompleteCholesky(LinearOperator):
         z = np.array(r, dtype=np.float64).reshape(-1)
         _solve(self._data, self._rows, self._pointer, self._inverse, z)
         return np.asarray(z, dtype=kind)
-
-    def _adjoint(self) -> IncompleteCholesky:
-        return self

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._system import REFRESH, Callback, Ending, System, check_callable, finish
+from ._system import REFRESH, SINGULAR, Callback, Ending, System, check_callable, finish
 from ._vectors import advance, combine, dot, norm2
 
 __all__ = ["cg", "conjugate_gradients", "pcg"]
@@ -48,9 +48,7 @@ def conjugate_gradients(
         pq = dot(p, q)
         system.require_positive(pq, p, r, ending.iterations)
         if not (0 < pq < math.inf and math.isfinite(rz / pq)):
-            text = (
-                "A returned NaN or infinity" if not math.isfinite(pq) else "A is singular on this direction"
-            )
+            text = "A returned NaN or infinity" if not math.isfinite(pq) else SINGULAR
             ending.stop(-1, f"breakdown: p.Ap = {pq:.3g}, {text}")
             return x, ending
         if flexible:

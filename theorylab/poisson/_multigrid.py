@@ -16,13 +16,14 @@ from ._grid import FLUID, Components, check_flags, fluid_index, label_cells
 from ._hierarchy import Hierarchy
 from ._nullmeans import closed_means
 from ._recipes import Certificate, certify, get_recipe
+from ._symmetric import SymmetricOperator
 
 __all__ = ["LearnedMultigrid"]
 
 Array = NDArray[Any]
 
 
-class LearnedMultigrid(LinearOperator):
+class LearnedMultigrid(SymmetricOperator):
     """Symmetric multigrid V-cycle for the pressure equation, a preconditioner for conjugate gradients.
 
     Parameters
@@ -147,9 +148,6 @@ class LearnedMultigrid(LinearOperator):
         r[self._index] = np.ravel(x)
         self._apply_grid(r.reshape(self._grid.shape), out)
         return out.reshape(-1)[self._index].astype(dtype)
-
-    def _adjoint(self) -> LinearOperator:
-        return self
 
     def _apply_grid(self, r: Array, out: Array) -> None:
         """Write ``B r`` on full grids into `out`, zero off FLUID."""

@@ -128,6 +128,8 @@ class DirectionNetwork:
             architectures, missing arrays, wrong shapes, entries that are not
             finite, and a wrong hash.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"path must be a string or a path, got {path!r} of type {type(path).__name__}")
         return cls([read(path)])
 
     @property
@@ -254,6 +256,7 @@ def _evaluate(weights: Weights, r: Array) -> Array:
     shape = tuple(n + n % 2 for n in r.shape)
     half = tuple(n // 2 for n in shape)
     factor = 2 if ndim == 3 else 1
+    # Stacks: x the input, a and b at full resolution, q and t at half.
     g1, g, gq = conv.geometry(shape, 1), conv.geometry(shape, CHANNELS), conv.geometry(half, CHANNELS)
     x = np.zeros(g1.size, np.float32)
     a, b = np.zeros(g.size, np.float32), np.zeros(g.size, np.float32)
@@ -267,6 +270,7 @@ def _evaluate(weights: Weights, r: Array) -> Array:
         kernel, bias = next(layers)
         conv.convolve(source, geometry, ndim, kernel, bias, out, geometry, add=add)
 
+    # Down: a first layer without relu, then blocks of two layers whose first adds its own former value.
     kernel, bias = next(layers)
     conv.convolve(x, g1, ndim, kernel, bias, b, g, relu=False)
     layer(b, g, a)
@@ -274,11 +278,13 @@ def _evaluate(weights: Weights, r: Array) -> Array:
     for _ in range(plan.pre - 1):
         layer(b, g, a, add=True)
         layer(a, g, b)
+    # At half the resolution, residual blocks q + C(C(q)); their sum goes back to b.
     conv.pool(b, g, q, gq, factor)
     for _ in range(plan.low):
         layer(q, gq, t)
         layer(t, gq, q, add=True)
     conv.add_upsampled(q, gq, b, g, factor)
+    # Up: residual blocks at full resolution, then all channels combined to one.
     for _ in range(plan.up):
         layer(b, g, a)
         layer(a, g, b, add=True)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator
 
 from theorylab._lib.checks import as_float_array, check_shape, float_dtype
 from theorylab._lib.jit import jit
 
 from ._grid import AIR, FLUID, SOLID, Components, check_field, check_flags, label_cells
+from ._symmetric import SymmetricOperator
 
 __all__ = ["PoissonOperator"]
 
@@ -111,7 +111,10 @@ def _rows(number: Array, padded: Array, diagonal: Array, faces: Array, steps: Ar
 def _face_weights(weights: Any, flags: Array) -> tuple[Array, ...]:
     """Return the checked face arrays, float64; faces at SOLID cells and at the rim are closed."""
     if not isinstance(weights, (tuple, list)) or len(weights) != flags.ndim:
-        raise ValueError(f"weights must be a tuple of {flags.ndim} face arrays, one for each axis of flags")
+        came = f"{len(weights)} of them" if isinstance(weights, (tuple, list)) else type(weights).__name__
+        raise ValueError(
+            f"weights must be a tuple of {flags.ndim} face arrays, one for each axis of flags, got {came}"
+        )
     solid = np.pad(flags, 1, constant_values=SOLID) == SOLID
     faces = []
     for axis, weight in enumerate(weights):
@@ -129,7 +132,7 @@ def _face_weights(weights: Any, flags: Array) -> tuple[Array, ...]:
     return tuple(faces)
 
 
-class PoissonOperator(LinearOperator):
+class PoissonOperator(SymmetricOperator):
     """Minus the Laplacian of a grid of cells, times the square of its spacing, on the FLUID cells.
 
     Parameters
@@ -180,7 +183,10 @@ class PoissonOperator(LinearOperator):
     def __init__(self, flags: ArrayLike, weights: Any = None, dtype: DTypeLike | None = None) -> None:
         grid = np.array(check_flags(flags))
         grid.flags.writeable = False
-        kind = np.dtype(np.float64) if dtype is None else float_dtype(dtype, "dtype")
+        try:
+            kind = float_dtype(np.float64 if dtype is None else np.dtype(dtype), "dtype")
+        except TypeError as error:
+            raise TypeError(f"dtype must be float32 or float64, got {dtype!r}: {error}") from None
         self.flags: Array = grid
         self.weights: tuple[Array, ...] | None = None
         self._components: Components | None = None
@@ -248,9 +254,6 @@ class PoissonOperator(LinearOperator):
     def _matmat(self, X: Array) -> Array:
         columns = [self._matvec(x) for x in np.asarray(X).T]
         return np.stack(columns, axis=1) if columns else np.empty((self.shape[0], 0), self.dtype)
-
-    def _adjoint(self) -> PoissonOperator:
-        return self
 
     def matvec_grid(self, p: ArrayLike, out: Array | None = None) -> Array:
         """Return ``A p`` for a pressure on the whole grid; zero off FLUID, where `p` is not read.

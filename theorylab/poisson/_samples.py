@@ -13,7 +13,7 @@ from scipy.sparse.linalg import aslinearoperator
 
 from .._lib.checks import as_float_array, check_int
 
-__all__ = ["RitzBasis", "lanczos", "ritz_basis", "scale_invariant_loss"]
+__all__ = ["RitzBasis", "energy_loss", "lanczos", "ritz_basis", "scale_invariant_loss"]
 
 Field = NDArray[Any]
 
@@ -108,6 +108,65 @@ def scale_invariant_loss(A: Any, f: ArrayLike, r: ArrayLike) -> tuple[float, flo
     return float(s @ s), alpha, gradient
 
 
+def energy_loss(A: Any, f: ArrayLike, r: ArrayLike, x: ArrayLike) -> tuple[float, float, NDArray[np.float64]]:
+    """Return the squared A-norm of the error after one line search along f, relative, its step and gradient.
+
+    Parameters
+    ----------
+    A : {ndarray, sparse matrix, LinearOperator}, shape (n, n)
+        Symmetric positive definite.
+    f : array_like, shape (n,)
+        Direction, not zero.
+    r : array_like, shape (n,)
+        Residual ``A x``.
+    x : array_like, shape (n,)
+        The error that the direction should point along.
+
+    Returns
+    -------
+    loss : float
+        ``1 - (r . f)^2 / ((f . A f) (r . x))``, in [0, 1]; 0 exactly for multiples of x.
+    alpha : float
+        ``(r . f) / (f . A f)``.
+    gradient : ndarray of float64, shape (n,)
+        With respect to f; orthogonal to f.
+
+    Raises
+    ------
+    ValueError
+        For wrong shapes, input that is not finite, and an x of which ``A x`` is not r.
+    numpy.linalg.LinAlgError
+        If ``f . A f`` or ``r . x`` is not positive.
+
+    Notes
+    -----
+    Unlike :func:`scale_invariant_loss` it cannot exceed 1, for the step is the optimum of this
+    very norm; but it needs x. The gradient is ``-2 alpha (r - alpha A f) / (r . x)``. Costs two
+    products with A, one of which verifies r.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss, alpha, gradient = energy_loss(np.diag([1.0, 2.0]), [1.0, 1.0], [0.6, 0.8], [0.6, 0.4])
+    >>> round(loss, 6), round(alpha, 6), gradient.round(6).tolist()
+    (0.039216, 0.466667, [-0.183007, 0.183007])
+    """
+    product, (n, _) = matvec(A)
+    f, r, x = _vector(f, "f", n), _vector(r, "r", n), _vector(x, "x", n)
+    defect = float(np.linalg.norm(np.asarray(product(x), dtype=np.float64) - r))
+    if defect > 1e-6 * float(np.linalg.norm(r)):
+        raise ValueError(f"x is not the solution of A x = r, expected a residual of zero, got {defect:.3g}")
+    g = np.array(product(f), dtype=np.float64)
+    energy, whole = float(f @ g), float(r @ x)
+    if not (energy > 0 and whole > 0):
+        raise np.linalg.LinAlgError(
+            f"f . A f is {energy:g} and r . x is {whole:g}, expected positive numbers; "
+            "f or r is zero, or A is not positive definite"
+        )
+    alpha = float(r @ f) / energy
+    return max(0.0, 1.0 - alpha * float(r @ f) / whole), alpha, -2 * alpha / whole * (r - alpha * g)
+
+
 def lanczos(
     A: Any, v0: ArrayLike, m: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -169,9 +228,9 @@ def lanczos(
         beta[k] = np.linalg.norm(w)
         # What is left is rounding: the space is invariant.
         if k + 1 == m or beta[k] <= 1e-13 * max(scale, abs(alpha[k])):
-            return basis[: k + 1].T, alpha[: k + 1], beta[:k]
+            break
         basis[k + 1] = w / beta[k]
-    raise AssertionError("unreachable")  # pragma: no cover
+    return basis[: k + 1].T, alpha[: k + 1], beta[:k]
 
 
 class RitzBasis(NamedTuple):

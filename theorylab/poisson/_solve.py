@@ -20,7 +20,7 @@ from ._info import SolveInfo, warn_unconverged
 from ._krylov import conjugate_gradients
 from ._nullspace import NullSpace
 from ._operator import PoissonOperator
-from ._system import CONVERGED, EXHAUSTED, STALLED, System, finish, safe_scale
+from ._system import CONVERGED, EXHAUSTED, STALLED, System, finish, in_range, safe_scale
 
 __all__ = ["METHODS", "solve", "solve_pressure"]
 
@@ -105,9 +105,11 @@ class _Multigrid:
         target = max(rtol * float(np.linalg.norm(b)), atol)
         converged = bool(residuals[-1] <= target * (1 + 1e-12))  # two sums may round apart
         stalled = not converged and iterations < maxiter
+        with np.errstate(over="ignore"):
+            residuals = residuals * scale
         info = SolveInfo(
             iterations=iterations,
-            residuals=residuals * scale,
+            residuals=residuals,
             converged=converged,
             code=0 if converged else iterations,
             message=CONVERGED if converged else STALLED if stalled else EXHAUSTED,
@@ -115,8 +117,9 @@ class _Multigrid:
             setup_time=setup,
             solve_time=time.perf_counter() - start,
         )
+        x, info = in_range(pack(p, self.flags), scale, np.dtype(np.float64), info)
         warn_unconverged(info, f"method {self.name!r}", target * scale)
-        return pack(p, self.flags) * scale, info
+        return x, info
 
 
 def _trivial(n: int) -> tuple[Array, SolveInfo]:
@@ -159,23 +162,26 @@ def solve(
                     solver = _Multigrid(flags, null, method)
                 setup = time.perf_counter() - start
             x, info = solver.run(b, None if first is None else first[i], limits, setup)
-        results.append(null.project(x))
-        infos.append(info)
-    packed = np.stack(results) if results else np.zeros((0, right.shape[-1]))
-    return unpack(packed.astype(field.dtype, copy=False), flags), infos
+        x, final = in_range(null.project(x), 1.0, field.dtype, info)
+        if final is not info:
+            warn_unconverged(final, "solve_pressure", float(final.residuals[-1]))
+        results.append(x)
+        infos.append(final)
+    packed = np.stack(results) if results else np.zeros((0, right.shape[-1]), field.dtype)
+    return unpack(packed, flags), infos
 
 
-def check_method(method: Any, flags: Array) -> Any:
+def check_method(method: Any, flags: Array, name: str = "method") -> Any:
     """Return `method`: a name, or a LearnedMultigrid made for these flags."""
     if isinstance(method, str) or not hasattr(method, "_solve"):
-        return check_choice(method, "method", METHODS)
+        return check_choice(method, name, METHODS)
     if method.shape[0] != int((flags == 1).sum()):
         raise ValueError(
-            f"method is a multigrid for {method.shape[0]} FLUID cells, expected {int((flags == 1).sum())} "
+            f"{name} is a multigrid for {method.shape[0]} FLUID cells, expected {int((flags == 1).sum())} "
             "to match flags; call its update(flags) first"
         )
     if not np.array_equal(method.flags, flags):
-        raise ValueError("method is a multigrid for other flags; call its update(flags) first")
+        raise ValueError(f"{name} is a multigrid for other flags; call its update(flags) first")
     return method
 
 

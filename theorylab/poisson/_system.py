@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,14 @@ from ._vectors import dot, norm2
 __all__ = [
     "CONVERGED",
     "EXHAUSTED",
+    "SINGULAR",
     "STALLED",
     "Ending",
     "System",
     "as_operator",
     "check_square",
     "finish",
+    "in_range",
     "safe_scale",
 ]
 
@@ -35,6 +38,10 @@ Callback = Callable[[Array], object] | None
 
 CONVERGED = "the true residual met the tolerance"
 EXHAUSTED = "maxiter was reached; raise it, loosen rtol, or pass a better preconditioner"
+SINGULAR = (
+    "A is singular on this direction: expected b in the range of A; subtract its mean on closed components, "
+    "or call solve_pressure, which does"
+)
 STALLED = "the true residual no longer falls: rounding errors set the limit; loosen rtol"
 
 #: The true residual is computed from its definition this often, and at convergence.
@@ -99,7 +106,7 @@ def check_callable(function: Any, name: str) -> Any:
 def safe_scale(b: Array) -> float:
     """Return a power of two by which b is divided so that squares stay in range; 1 for usual sizes."""
     size = float(np.abs(b).max(initial=0.0))
-    return 1.0 if size == 0 or 1e-100 < size < 1e100 else math.ldexp(1.0, math.frexp(size)[1])
+    return 1.0 if size == 0 or 1e-100 < size < 1e100 else math.ldexp(1.0, min(math.frexp(size)[1], 1023))
 
 
 class System:
@@ -225,9 +232,11 @@ def finish(
     system: System, x: Array, ending: Ending, name: str, return_info: bool, seconds: tuple[float, float]
 ) -> tuple[Array, Any]:
     """Return ``(x, info)`` as the caller wants it, and warn where the solve did not converge."""
+    with np.errstate(over="ignore"):
+        residuals = np.array(ending.residuals) * system.scale
     info = SolveInfo(
         iterations=ending.iterations,
-        residuals=np.array(ending.residuals) * system.scale,
+        residuals=residuals,
         converged=ending.converged,
         code=ending.code,
         message=ending.message,
@@ -236,7 +245,16 @@ def finish(
         setup_time=seconds[0],
         solve_time=seconds[1],
     )
+    result, info = in_range(x, system.scale, system.dtype, info)
     warn_unconverged(info, name, system.target * system.scale)
-    with np.errstate(over="ignore", under="ignore"):
-        result = (x * system.scale).astype(system.dtype)
     return result, info if return_info else info.code
+
+
+def in_range(x: Array, scale: float, dtype: np.dtype[Any], info: SolveInfo) -> tuple[Array, SolveInfo]:
+    """Return ``scale * x`` in the caller's dtype; a solution that it cannot hold is no convergence."""
+    with np.errstate(over="ignore", under="ignore"):
+        result = (x * scale).astype(dtype)
+    if info.converged and not np.isfinite(result).all():
+        message = f"the solution is beyond the range of {dtype}; divide b by its largest entry"
+        info = replace(info, converged=False, code=-3, message=message)
+    return result, info

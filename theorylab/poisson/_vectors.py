@@ -25,8 +25,16 @@ def dot(x: Array, y: Array) -> float:
 
 
 def norm2(x: Array) -> float:
-    """Return the 2-norm of a float64 vector."""
-    return math.sqrt(dot(x, x))
+    """Return the 2-norm of a float64 vector, also where its square is out of range."""
+    square = dot(x, x)
+    if 1e-280 < square < math.inf or square != square:
+        return math.sqrt(square)
+    largest = float(np.abs(x).max(initial=0.0))
+    if largest == 0 or largest == math.inf:
+        return largest
+    scale = math.ldexp(1.0, min(math.frexp(largest)[1], 1023))
+    scaled = x / scale
+    return scale * math.sqrt(dot(scaled, scaled))
 
 
 @jit(fastmath=REASSOC)

@@ -126,6 +126,8 @@ def simulate_smoke(
         source=_check_source(source, sides),
         u=_initial_velocity(velocity, sides),
     )
+    if not isinstance(frames, Iterable):
+        raise TypeError(f"frames must be a sequence of steps, got {frames!r}")
     wanted = {check_int(k, "each of frames", low=1, high=max(steps, 1)) for k in frames}
     kept: dict[int, NDArray[np.float32]] = {}
     for step in range(1, steps + 1):
@@ -200,7 +202,11 @@ def pressure_right_hand_side(flags: NDArray[np.uint8], seed: RNGLike = 0, steps:
 
 def _check_solver(solver: Any, flags: NDArray[np.uint8]) -> Any:
     """Return the name of a method, a multigrid for these flags, or a function."""
-    return solver if callable(solver) and not hasattr(solver, "_solve") else check_method(solver, flags)
+    return (
+        solver
+        if callable(solver) and not hasattr(solver, "_solve")
+        else check_method(solver, flags, "solver")
+    )
 
 
 def _check_source(source: Any, shape: tuple[int, ...]) -> Ball:

@@ -29,13 +29,14 @@ from ._grid import AIR, FLUID, check_flags, components
 from ._network import DirectionNetwork
 from ._operator import PoissonOperator
 from ._recipe_training import TrainedRecipe, convergence_rate, train_recipe
-from ._samples import lanczos, scale_invariant_loss
+from ._samples import energy_loss, lanczos, scale_invariant_loss
 from ._system import check_callable
 from ._weights import read_arrays
 
 __all__ = [
     "TrainedRecipe",
     "convergence_rate",
+    "energy_loss",
     "lanczos",
     "scale_invariant_loss",
     "train_direction",
