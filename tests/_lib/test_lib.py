@@ -1,5 +1,7 @@
 """The foundations: what passes the door and what is refused, with which words."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -173,6 +175,32 @@ def test_limit_threads_gives_back_what_it_took():
         assert numba.get_num_threads() == 1
     assert state() == before
     assert threads.available_cores() >= 1
+
+
+def test_a_changed_helper_in_another_file_outdates_the_cached_kernel(tmp_path):
+    """Numba compares the kernel's own file only; what it compiled in from its neighbours may have changed."""
+    package = tmp_path / "neighbours"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    head = "from theorylab._lib.jit import jit\n"
+    (package / "kernel.py").write_text(
+        f"{head}from neighbours.helper import step\n@jit\ndef run(x):\n    return step(x)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    environment.pop("NUMBA_CACHE_DIR", None)
+
+    def result_and_hits():
+        code = "from neighbours.kernel import run; print(run(1), sum(run.stats.cache_hits.values()))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    (package / "helper.py").write_text(f"{head}@jit\ndef step(x):\n    return x + 1\n")
+    assert result_and_hits() == ["2", "0"]
+    assert result_and_hits() == ["2", "1"]
+    (package / "helper.py").write_text(f"{head}@jit\ndef step(x):\n    return x + 20\n")
+    assert result_and_hits() == ["21", "0"]
 
 
 def test_jit_sees_nan_even_where_sums_are_reordered():

@@ -6,6 +6,9 @@ may be reordered ask for :data:`REASSOC` by name.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import os
 import warnings
 from collections.abc import Callable
@@ -33,6 +36,29 @@ def _hint_uncached() -> None:
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+@functools.cache
+def _folder_stamp(folder: str) -> str:
+    """Return a digest of the names, sizes and times of all sources in a folder."""
+    with os.scandir(folder) as entries:
+        sources = [
+            (e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries if e.name.endswith(".py")
+        ]
+    return hashlib.sha256(repr(sorted(sources)).encode()).hexdigest()
+
+
+def _depend_on_folder(compiled: Any, function: Callable[..., Any]) -> None:
+    """Let a change of any source of the folder outdate cached code, for kernels call helpers of other files.
+
+    Numba looks at the kernel's own file only, and would go on with the old helper. Where its caches
+    are built otherwise, that is what remains.
+    """
+    store = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    stamp = getattr(store, "_source_stamp", None)
+    if stamp is not None:
+        with contextlib.suppress(OSError):
+            store._source_stamp = (stamp, _folder_stamp(os.path.dirname(function.__code__.co_filename)))
 
 
 @overload
@@ -75,11 +101,13 @@ def jit(
         if inline:
             options["inline"] = "always"
         try:
-            return numba.njit(cache=True, **options)(f)  # type: ignore[no-any-return]
+            compiled = numba.njit(cache=True, **options)(f)
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
             _hint_uncached()
             return numba.njit(**options)(f)  # type: ignore[no-any-return]
+        _depend_on_folder(compiled, f)
+        return compiled  # type: ignore[no-any-return]
 
     return decorate if function is None else decorate(function)
