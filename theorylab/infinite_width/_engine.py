@@ -15,10 +15,11 @@ from theorylab._lib.threads import limit_threads
 
 from . import _fused, _interpolate, _pairs
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
-from ._table import batch_dual, collapse
+from ._table import MehlerDual, batch_dual, collapse
 
 Array = NDArray[Any]
 TILE = 256
+_STRIP = 32
 # Below this distance from +-1 a correlation has lost too many digits for the angle between two points.
 _CLOSE = {"d": 1e-4, "f": 1e-2}
 # Rounding errors of one operation, in K and T together, that smooth networks may add up to: 40 eps = 1e-14.
@@ -97,13 +98,18 @@ class Engine:
         if not net.act.closed and self.n * self.m > 600:
             duals = [batch_dual(net.act, self.dx.q[layer], self.dy.q[layer]) for layer in range(net.depth)]
 
+        # a dozen float64 temporaries: narrow strips keep them small, but series cost their columns anew
+        strip = TILE if duals and any(isinstance(f, MehlerDual) for f in duals) else _STRIP
+
         def walk(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
-            raw = tile.gram.astype(np.float64) / self.d
-            qa, qb = self.dx.q[:, i0:i1, None], self.dy.q[:, None, j0:j1]
-            k, t = _pairs.walk(net, raw, qa, qb, self.d, duals=duals)
-            tile.k[...] = k
-            if self.want_t:
-                tile.t[...] = t
+            for low in range(i0, i1, strip):
+                rows = slice(low - i0, min(low + strip, i1) - i0)
+                raw = tile.gram[rows].astype(np.float64) / self.d
+                qa, qb = self.dx.q[:, low : low + raw.shape[0], None], self.dy.q[:, None, j0:j1]
+                k, t = _pairs.walk(net, raw, qa, qb, self.d, duals=duals)
+                tile.k[rows] = k
+                if self.want_t:
+                    tile.t[rows] = t
 
         return walk
 

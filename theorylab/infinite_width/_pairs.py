@@ -20,7 +20,7 @@ from ._network import Diagonal, Network
 from .duals import Activation
 
 Array = NDArray[Any]
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 def start(X: Array, Y: Array) -> tuple[Array, Array, Array, Array]:
