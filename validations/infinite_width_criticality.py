@@ -283,7 +283,7 @@ vertex = Claim(
     statement="Kernels of tanh and erf networks of width 1000 vary as the vertex recursion says, up to 5 %.",
     source="Roberts, Yaida, Hanin 2022, section 4.2; corrections are of relative order l / n",
     criterion=Within(rel=0.05),
-    quick=grid(activation=["erf", "tanh"], replicates=12, joint={"layer": [2, 5]}),
+    quick=grid(activation=["erf", "tanh"], replicates=20, joint={"layer": [2, 5]}),
     full=grid(activation=["erf", "tanh"], replicates=64, joint={"layer": [2, 5]}),
 )
 CRITICAL = {"erf": math.pi / 4, "tanh": 1.0}
