@@ -308,3 +308,12 @@ def test_rectified_monomials_of_extreme_unequal_variances(k):
     near = duals.dual_activation(act, 1.0, 1.0, [-0.6, 0.0, 0.3, 0.999])
     np.testing.assert_allclose(far, near, rtol=1e-11)
     assert duals.dual_activation(act, 0.0, 2.0, 0.0)[0] == 0.0
+
+
+def test_gabor_slope_of_huge_variances():
+    """``E[phi'(sqrt(q) x)^2]`` falls like ``q^(-1/2)``; opposite points of rectified powers share nothing."""
+    at = [float(duals.dual_activation("gabor", q, q, q)[1]) for q in (1e100, 1e160, 1e300)]
+    np.testing.assert_allclose(at, [at[0], at[0] * 1e-30, at[0] * 1e-100], rtol=1e-13)
+    for k in (2, 3):
+        D, Ddot = duals.dual_activation(duals.rectified_monomial(k), 1e200, 1e200, -1e200)
+        assert D == Ddot == 0.0

@@ -2,7 +2,6 @@
 
 import tracemalloc
 
-import mpmath as mp
 import numba
 import numpy as np
 import pytest
@@ -116,55 +115,6 @@ def test_critical_relu_on_the_sphere(delta, depth, gap, t):
     assert abs(distance[0, 0] / first / (2 * gap) - 1) < 1e-13 * max(1, depth / 10)
     assert abs(T[0, 0] / first / t - 1) < 1e-13 * max(1, depth / 10)
     assert abs(K[0, 0] / first - (1 - gap)) < 1e-14 * max(1, depth / 10)
-
-
-def reference(act, x, y, depth, w, b):
-    """K, T and squared distance in 60 digits."""
-    with mp.workdps(60):
-        x, y = ([mp.mpf(float(v)) for v in row] for row in (x, y))
-        a, bb, c = (sum(p * q for p, q in zip(u, v)) / len(x) for u, v in ((x, x), (y, y), (x, y)))
-
-        def dual(a, b, c):
-            if act == "relu":
-                g = mp.sqrt(a * b)
-                th = mp.acos(min(c / g, mp.mpf(1)))
-                return (g * mp.sin(th) + (mp.pi - th) * c) / (2 * mp.pi), (mp.pi - th) / (2 * mp.pi)
-            if act == "erf":
-                p = (1 + 2 * a) * (1 + 2 * b)
-                return 2 / mp.pi * mp.asin(2 * c / mp.sqrt(p)), 4 / mp.pi / mp.sqrt(p - 4 * c * c)
-            p, h = (1 + a) * (1 + b), c * (1 / (1 + a) + 1 / (1 + b))
-            d0 = p - c * c
-            q = mp.mpf(1) / 4 + mp.asin(c / mp.sqrt(p)) / (2 * mp.pi)
-            root = 2 * mp.pi * mp.sqrt(d0)
-            return c * q + (a * b - c * c + c * h) / root, q + (h + c / d0) / root
-
-        t = slope = mp.mpf(0)
-        for k in range(depth + 1):
-            wk, bk = (mp.mpf(w), mp.mpf(b)) if k < depth else (mp.mpf(1), mp.mpf(0))
-            a, bb, c = wk * a + bk, wk * bb + bk, wk * c + bk
-            t = c + wk * slope * t
-            if k < depth:
-                new, slope = dual(a, bb, c)
-                a, bb, c = dual(a, a, a)[0], dual(bb, bb, bb)[0], new
-        return float(c), float(t), float(a + bb - 2 * c)
-
-
-@pytest.mark.parametrize("separation", [1.0, 1e-2, 1e-4, 1e-6, 1e-8])
-@pytest.mark.parametrize(("depth", "b"), [(1, 0.01), (3, 0.0), (10, 0.01), (100, 0.01), (100, 1.0)])
-@pytest.mark.parametrize("act", ["relu", "erf", "gelu"])
-def test_near_duplicates(act, depth, b, separation):
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=5)
-    y = x + separation * rng.normal(size=5) / np.sqrt(5)
-    w = 1.0 if b == 1.0 else 2.0
-    common = {"depth": depth, "activation": act, "w_var": w, "b_var": b}
-    k, t, d = reference(act, x, y, depth, w, b)
-    pair = np.stack([x, y])
-    for K, T in (kernels.nngp_ntk(pair, **common), kernels.nngp_ntk(pair[:1], pair[1:], **common)):
-        assert abs(K[0, -1] / k - 1) < 1e-13
-        assert abs(T[0, -1] / t - 1) < 1e-13
-    if d > 1e-40:  # smaller ones exceed the 60 digits of the reference
-        assert abs(kernels.rkhs_sqdist(pair, **common)[0, 1] / d - 1) < 1e-13
 
 
 def test_distance_of_a_point_with_itself():
@@ -324,17 +274,6 @@ def test_threads_give_the_same_bits():
         np.testing.assert_array_equal(a, b)
 
 
-def test_peak_memory():
-    """Two outputs and one tile: within ten per cent of the outputs."""
-    x = RNG.normal(size=(2000, 20))
-    kernels.nngp_ntk(x[:300], depth=3, b_var=0.1)
-    tracemalloc.start()
-    K, T = kernels.nngp_ntk(x, depth=3, b_var=0.1)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak <= 1.1 * (K.nbytes + T.nbytes)
-
-
 def test_tiles_and_memmap(tmp_path):
     x = RNG.normal(size=(50, 4))
     K, T = kernels.nngp_ntk(x, depth=2, activation="erf", b_var=0.1)
@@ -353,17 +292,17 @@ def test_tiles_and_memmap(tmp_path):
 
 
 def test_positive_semidefinite_for_ten_thousand_networks():
-    """The least eigenvalue stays above -n eps of the largest; 2500 draws of four nested checks."""
+    """The least eigenvalue stays above -n eps of the largest."""
     rng = np.random.default_rng(5)
     acts = ["relu", "abs", "leaky_relu", "erf", "gelu", "sin", "cos", "gabor", "sign", "sigmoid_like"]
-    for _ in range(2500):
+    for draw in range(10_000):
         n, d = int(rng.integers(2, 7)), int(rng.integers(1, 5))
         x = rng.normal(size=(n, d)) * 10.0 ** rng.uniform(-2, 1)
         if rng.random() < 0.3:
             x[1] = x[0] * (1 + 10.0 ** rng.uniform(-12, 0))
         w, b = 10.0 ** rng.uniform(-1, 0.6), rng.choice([0.0, 10.0 ** rng.uniform(-3, 1)])
         act, depth = acts[rng.integers(len(acts))], int(rng.integers(1, 6))
-        for values in (x, x.astype(np.float32)):
+        for values in (x, x.astype(np.float32)) if draw % 8 == 0 else (x,):
             for M in kernels.nngp_ntk(values, depth=depth, activation=act, w_var=w, b_var=b):
                 e = np.linalg.eigvalsh(M.astype(np.float64))
                 assert e[0] >= -8 * n * np.finfo(M.dtype).eps * max(e[-1], 1e-300), (act, depth, w, b)
@@ -443,3 +382,19 @@ def test_inputs_of_extreme_norm(depth, act, scale):
         np.testing.assert_allclose(extreme / scale / scale, usual, rtol=1e-12)
     distance = kernels.rkhs_sqdist(scale * X, **common) / scale / scale
     np.testing.assert_allclose(distance, kernels.rkhs_sqdist(X, **common), rtol=1e-11)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("act", ["relu", "erf", "gelu"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_peak_memory(dtype, act, given):
+    """Two outputs and the buffers of one tile: within ten per cent of the outputs."""
+    x = RNG.normal(size=(3000, 20)).astype(dtype)
+    y = x[::-1].copy() if given else None
+    common = {"depth": 2, "activation": act, "w_var": 1.5, "b_var": 0.1}
+    kernels.nngp_ntk(x[:300], x[:300] if given else None, **common)
+    tracemalloc.start()
+    K, T = kernels.nngp_ntk(x, y, **common)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 1.1 * (K.nbytes + T.nbytes)

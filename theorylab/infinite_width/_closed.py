@@ -130,12 +130,12 @@ def rectified_monomial(k: int) -> Dual:
             root = geometric_mean(a, b)
             series = other * (1.0 + 2.0 * cosine**2) + 3.0 * sine * cosine
             k1, _ = arccosine(z, y)
-            return root**2 * series / (2.0 * math.pi), 2.0 * root * k1
+            return np.where(series == 0, 0.0, root**2) * series / (2.0 * math.pi), 2.0 * root * k1
         # homogeneous of degree k: the moments at unit variances do not overflow
         g, one, rho = geometric_mean(a, b), np.ones_like(a + b + c), y - z + 0.0 * c
-        value = g**k * table(one, one, rho, z, y, k)
-        slope = k * k * g ** (k - 1) * table(one, one, rho, z, y, k - 1)
-        return value, slope
+        value, slope = table(one, one, rho, z, y, k), k * k * table(one, one, rho, z, y, k - 1)
+        # opposite points have nothing in common, also where the power overflows
+        return np.where(value == 0, 0.0, g**k) * value, np.where(slope == 0, 0.0, g ** (k - 1)) * slope
 
     return dual
 
@@ -238,8 +238,7 @@ def gabor(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Arra
     r, cu = c / u / u / delta, c / u
     outer = np.exp(-0.5 * n / delta) / np.sqrt(delta) / u
     sh, ch = np.sinh(r), np.cosh(r)
-    curve = 8.0 * cu * (r * u)
-    slope = ch * (1.0 + curve) / delta / u / u + sh * 4.0 * r * (1.0 + (delta - n) / delta)
+    slope = ch * (1.0 / u + 8.0 * cu * r) / (delta * u) + sh * 4.0 * r * (1.0 + (delta - n) / delta)
     return outer * sh, outer * slope
 
 

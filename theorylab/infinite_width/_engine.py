@@ -15,12 +15,16 @@ from theorylab._lib.threads import limit_threads
 
 from . import _fused, _interpolate, _pairs
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
-from ._table import batch_dual, collapse
+from ._table import MehlerDual, batch_dual, collapse
 
 Array = NDArray[Any]
 TILE = 256
+_STRIP = 32
 # Below this distance from +-1 a correlation has lost too many digits for the angle between two points.
 _CLOSE = {"d": 1e-4, "f": 1e-2}
+# Rounding errors of one operation, in K and T together, that smooth networks may add up to: 40 eps = 1e-14.
+_BUDGET = 40.0
+_FEW = 1 << 12
 
 
 def squares(X: Array) -> Array:
@@ -61,10 +65,15 @@ class Engine:
         self.dy = self.dx if self.symmetric else diagonal(net, self.sy, largest)
         family = net.act.family
         kinked = family is not None and family[0] == "slopes" and bool(net.act.kinks)
-        # smooth activations lose digits of near duplicates only where depth drives points apart
-        stretch = np.prod([net.w[l] * self.dx.slope[l - 1].max(initial=0.0) for l in range(1, net.depth)])
-        self.chaotic = net.act.closed and not kinked and net.depth > 4 and float(stretch) > 1e2
-        self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.chaotic)
+        # smooth activations lose digits of near duplicates where the layers amplify rounding
+        self.touchy = net.act.closed and not kinked and amplification(net, self.dx) > _BUDGET
+        self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy)
+        close = _CLOSE[self.dtype.char]
+        if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
+            close = 0.3 if self.n * self.m <= _FEW else 2e-2
+        elif net.depth > 10:
+            close = max(close, 1e-2)
+        self.bound = 1.0 - 2.0 * close
         self.rx, self.ry = (_inverse_root(s * self.d) for s in (self.sx, self.sy))
         self.kd, self.td = kernel_diagonal(net, self.sx, self.d, self.dx)
         self.fill = self._choose()
@@ -89,13 +98,18 @@ class Engine:
         if not net.act.closed and self.n * self.m > 600:
             duals = [batch_dual(net.act, self.dx.q[layer], self.dy.q[layer]) for layer in range(net.depth)]
 
+        # a dozen float64 temporaries: narrow strips keep them small, but series cost their columns anew
+        strip = TILE if duals and any(isinstance(f, MehlerDual) for f in duals) else _STRIP
+
         def walk(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
-            raw = tile.gram.astype(np.float64) / self.d
-            qa, qb = self.dx.q[:, i0:i1, None], self.dy.q[:, None, j0:j1]
-            k, t = _pairs.walk(net, raw, qa, qb, self.d, duals=duals)
-            tile.k[...] = k
-            if self.want_t:
-                tile.t[...] = t
+            for low in range(i0, i1, strip):
+                rows = slice(low - i0, min(low + strip, i1) - i0)
+                raw = tile.gram[rows].astype(np.float64) / self.d
+                qa, qb = self.dx.q[:, low : low + raw.shape[0], None], self.dy.q[:, None, j0:j1]
+                k, t = _pairs.walk(net, raw, qa, qb, self.d, duals=duals)
+                tile.k[rows] = k
+                if self.want_t:
+                    tile.t[rows] = t
 
         return walk
 
@@ -194,18 +208,18 @@ class Engine:
     def _repair(self, i0: int, j0: int, tile: Tile) -> None:
         n, m = tile.gram.shape
         rx, ry = self.rx[i0 : i0 + n], self.ry[j0 : j0 + m]
-        bound = 1.0 - 2.0 * _CLOSE[self.dtype.char] * (10.0 if self.chaotic else 1.0)
         room = max(64, n * m // 20)
         rows, cols = np.empty(room, dtype=np.intp), np.empty(room, dtype=np.intp)
-        count = _fused.close_pairs(tile.gram, ry, rx, bound, rows, cols)
+        count = _fused.close_pairs(tile.gram, ry, rx, self.bound, rows, cols)
         if count > room:  # duplicated or one-dimensional data: most of the tile is delicate
             rows, cols = np.empty(count, dtype=np.intp), np.empty(count, dtype=np.intp)
-            _fused.close_pairs(tile.gram, ry, rx, bound, rows, cols)
+            _fused.close_pairs(tile.gram, ry, rx, self.bound, rows, cols)
         rows, cols = rows[:count], cols[:count]
         if self.symmetric and i0 == j0:
             below = rows > cols
             rows, cols = rows[below], cols[below]
-        if self.chaotic:  # points whose norms differ by a third are apart, hence not delicate
+        if self.touchy and self.n * self.m > _FEW:
+            # points whose norms differ by a third are apart, hence not delicate
             long, wide = np.sqrt(self.sx[rows + i0]), np.sqrt(self.sy[cols + j0])
             near = (long - wide) ** 2 <= 0.1 * long * wide
             rows, cols = rows[near], cols[near]
@@ -219,11 +233,7 @@ class Engine:
                 continue
             i, j = rows[mask], cols[mask]
             arguments = (self.net, self.X, self.Y, self.dx, self.dy, i + i0, j + j0)
-            k, t = (
-                _pairs.opposite(*arguments)
-                if against
-                else _pairs.recompute(*arguments, exact=self.chaotic)[:2]
-            )
+            k, t = _pairs.opposite(*arguments) if against else _pairs.recompute(*arguments)[:2]
             tile.k[i, j] = k
             if self.want_t:
                 tile.t[i, j] = t
@@ -270,6 +280,29 @@ class Engine:
             return
         with limit_threads(1), ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, (jobs[k::threads] for k in range(threads))))
+
+
+def amplification(net: Network, diag: Diagonal) -> float:
+    """Bound how many roundings of a correlation near one add up in the NNGP and NTK of smooth networks.
+
+    A rounding of rho after layer k reaches layer l times the product of ``w Ddot q / q'`` between
+    them; these sum to r_l. The NTK meets each r_l once more, times ``d ln Ddot / d rho``.
+    """
+    if not net.depth:
+        return 0.0
+    reach, total = np.ones(diag.q.shape[1]), np.zeros(diag.q.shape[1])
+    step = 1e-6
+    with np.errstate(all="ignore"):
+        for layer in range(net.depth):
+            q, following = diag.q[layer], diag.q[layer + 1]
+            z = np.full_like(q, step)
+            slope = net.act.dual(q, q, q * (1.0 - 2.0 * step), z, 1.0 - z)[1]
+            here = diag.slope[layer]
+            safe = np.where(here != 0, here, 1.0)
+            total += reach * np.abs(here - slope) / np.abs(2.0 * step * safe)
+            growth = np.where(following > 0, q / np.where(following > 0, following, 1.0), 0.0)
+            reach = reach * net.w[layer + 1] * np.abs(here) * growth + 1.0
+    return float(np.nan_to_num(reach + total, nan=np.inf).max(initial=0.0))
 
 
 def _inverse_root(s: Array) -> Array:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._closed import Dual, angle, sin_minus_tcos
+from ._closed import Dual
+from ._gaps import covariance_gap, radial
 from ._network import Diagonal, Network
-from ._quadrature import legendre
 from .duals import Activation
 
 Array = NDArray[Any]
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 def start(X: Array, Y: Array) -> tuple[Array, Array, Array, Array]:
@@ -58,72 +58,11 @@ def dense(w: float, b: float, alpha: Array, beta: Array, diff: Array, e: Array) 
     return new_diff, new_e
 
 
-def covariance_gap(act: Activation, alpha: Array, beta: Array, e: Array) -> Array:
-    """Return ``D(alpha beta) - D(alpha beta - e)``, the integral of Ddot, without cancellation."""
-    g = alpha * beta
-    safe = np.where(g > 0, g, 1.0)
-    z = np.clip(e / (2.0 * safe), 0.0, 1.0)
-    if act.name in ("sign", "distributional sign", "step", "rectified_monomial(0)"):
-        theta, _ = angle(z, 1.0 - z)
-        return np.asarray(theta * (2.0 if act.name.endswith("sign") else 0.5) / math.pi)
-    if act.family is not None and act.family[0] == "slopes":
-        al, be = act.family[1:]
-        theta, _ = angle(z, 1.0 - z)
-        bend = 2.0 * z - sin_minus_tcos(theta) / math.pi
-        return np.asarray(np.maximum(0.5 * (be - al) ** 2 * g * bend + al * be * e, 0.0))
-    if act.family is not None:
-        _, scale, gain, _ = act.family
-        a, b, top, low = (scale**2 * v for v in (alpha * alpha, beta * beta, g, g - e))
-        root = np.sqrt(1.0 + 2.0 * (a + b))
-        lower = np.sqrt(1.0 + 2.0 * (a + b) + 16.0 * a * b * z * (1.0 - z))
-        p = np.sqrt((1.0 + 2.0 * a) * (1.0 + 2.0 * b))
-        # arcsin x - arcsin y = atan2(x sqrt(1-y^2) - y sqrt(1-x^2), xy + sqrt sqrt), numerator without
-        # cancellation
-        x, y, cx, cy = 2.0 * top / p, 2.0 * low / p, root / p, lower / p
-        denominator = x * cy + y * cx
-        small = np.abs(denominator) > 0.1 * x
-        gap = 2.0 * scale**2 * e / p
-        up = np.where(small, gap * (x + y) / np.where(small, denominator, 1.0), x * cy - y * cx)
-        return np.asarray(gain**2 * (2.0 / math.pi) * np.arctan2(up, x * y + cx * cy))
-    a, b = alpha * alpha, beta * beta
-    top, _ = act.dual(a, b, g, 0.0 * z, 1.0 + 0.0 * z)
-    value, _ = act.dual(a, b, g - e, z, 1.0 - z)
-    gap = np.asarray(top - value)
-    # far apart a few nodes do not resolve Ddot, but there the difference loses no digits
-    near = np.flatnonzero((z < 0.1) | (gap < 0.01 * np.abs(top)))
-    if near.size:
-        x, weight = legendre(24 if np.all(z[near] < 0.1) else 96)
-        zz = z[near, None] * x * x
-        c = g[near, None] * (1.0 - 2.0 * zz)
-        _, slope = act.dual(a[near, None], b[near, None], c, zz, 1.0 - zz)
-        gap[near] = 2.0 * e[near] * np.sum(weight * x * slope, axis=1)
-    return np.asarray(np.maximum(gap, 0.0))  # even activations: opposite points coincide
-
-
-def radial(act: Activation, alpha: Array, beta: Array, diff: Array) -> tuple[Array, Array]:
-    """Return ``E[f^2 - g^2]`` and ``E[(f - g)^2]`` for f, g = phi(alpha x), phi(beta x), x normal."""
-    n, w = legendre(32)
-    cuts = np.array([0.0, 0.1, 0.4, 1.0, 3.0, 6.5, 12.0])
-    gaps = np.diff(cuts)[:, None]
-    x = (cuts[:-1, None] + gaps * n).ravel()
-    weight = (gaps * w).ravel() * np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
-    x, weight = np.concatenate([-x, x]), np.concatenate([weight, weight])
-    al, be, df = alpha[:, None], beta[:, None], diff[:, None]
-    upper, lower = act.fn(al * x), act.fn(be * x)
-    t, wt = legendre(16)
-    slope = np.zeros_like(al * x)
-    for ti, wi in zip(t, wt):
-        slope += wi * act.dfn((be + ti * df) * x)
-    near = np.abs(df) < 0.05 * np.maximum(np.maximum(al, be), 0.2)
-    step = np.where(near, df * x * slope, upper - lower)
-    return (step * (upper + lower)) @ weight, (step * step) @ weight
-
-
 def _activate(
-    act: Activation, alpha: Array, beta: Array, diff: Array, e: Array, ha: Array, hb: Array, exact: bool
+    act: Activation, alpha: Array, beta: Array, diff: Array, c: Array, e: Array, ha: Array, hb: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Return the state after the activation; `ha`, `hb` are the new variances."""
-    gap = covariance_gap(act, alpha, beta, e)
+    """Return ``alpha, beta, diff, e`` after the activation; `ha`, `hb` are the new variances."""
+    gap = covariance_gap(act, alpha, beta, c, e)
     new_a, new_b = np.sqrt(ha), np.sqrt(hb)
     if act.degree is not None:
         k = act.degree
@@ -131,14 +70,16 @@ def _activate(
         # E phi(x)^2 at unit variance
         unit = math.sqrt(float(act.moments(np.ones(1))[0][0]))
         return new_a, new_b, unit * diff * series, gap
-    if not exact:
-        # only the covariance matters: e = alpha' beta' - D, and D(alpha beta) by the closed form
-        top, _ = act.dual(alpha**2, beta**2, alpha * beta, 0.0 * e, 1.0 + 0.0 * e)
-        return new_a, new_b, new_a - new_b, np.maximum(new_a * new_b - top, 0.0) + gap
     change, spread = radial(act, alpha, beta, diff)
     total = new_a + new_b
     new_diff = change / np.where(total > 0, total, 1.0)
     return new_a, new_b, new_diff, np.maximum(0.5 * (spread - new_diff**2), 0.0) + gap
+
+
+def _settle(c: Array, e: Array, g: Array) -> tuple[Array, Array]:
+    """Return covariance and gap of a pair with ``c + e = g``: the smaller one keeps its digits."""
+    near = e <= 0.5 * g
+    return np.where(near, g - e, c), np.where(near, e, g - c)
 
 
 def recompute(
@@ -149,34 +90,30 @@ def recompute(
     dy: Diagonal,
     rows: Array,
     cols: Array,
-    exact: bool = False,
     fan_in: int = 0,
 ) -> tuple[Array, Array, Array]:
-    """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows].
+    """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows], Y[cols])``.
 
-    Y[cols])`` from explicit differences.
-
-    With `exact` the distance is accurate for every activation; without it only for homogeneous
-    ones, and the kernels are accurate in both cases. `fan_in` replaces d in the standard
-    parameterisation. Cost O(d + depth) a pair, in chunks.
+    From explicit differences, all three to full relative accuracy. `fan_in` replaces d in the
+    standard parameterisation. Cost O(d + depth) a pair, in chunks.
     """
     m = rows.size
     out = np.empty((3, m))
     for s in range(0, m, _CHUNK):
         i, j = rows[s : s + _CHUNK], cols[s : s + _CHUNK]
-        out[:, s : s + _CHUNK] = _chunk(net, X[i], Y[j], dx, dy, i, j, exact, fan_in)
+        out[:, s : s + _CHUNK] = _chunk(net, X[i], Y[j], dx, dy, i, j, fan_in)
     return out[0], out[1], out[2]
 
 
 def _chunk(
-    net: Network, X: Array, Y: Array, dx: Diagonal, dy: Diagonal, i: Array, j: Array, exact: bool, fan_in: int
+    net: Network, X: Array, Y: Array, dx: Diagonal, dy: Diagonal, i: Array, j: Array, fan_in: int
 ) -> tuple[Array, Array, Array]:
     X, Y = X.astype(np.float64), Y.astype(np.float64)
     d = X.shape[1]
     root = math.sqrt(d)
     alpha, beta, diff, e = start(X, Y)
     alpha, beta, diff, e = alpha / root, beta / root, diff / root, e / d
-    c = alpha * beta - e
+    c, e = _settle(np.einsum("ij,ij->i", X, Y) / d, e, alpha * beta)
     carried: Any = 0.0
     t = c
     d = fan_in or d
@@ -184,18 +121,18 @@ def _chunk(
         w, b = net.w[layer], net.b[layer]
         diff, e = dense(w, b, alpha, beta, diff, e)
         alpha, beta = np.sqrt(dx.q[layer, i]), np.sqrt(dy.q[layer, j])
-        new = alpha * beta - e
+        g = alpha * beta
+        new, e = _settle(w * c + b, e, g)
         t = net.tangent(layer, c, new, carried, d)
         c = new
         if layer == net.depth:
             break
-        g = alpha * beta
         z = np.clip(e / np.where(g > 0, 2.0 * g, 1.0), 0.0, 1.0)
         z = np.where(g > 0, z, 0.5)
-        _, slope = net.act.dual(alpha**2, beta**2, c, z, 1.0 - z)
+        value, slope = net.act.dual(alpha**2, beta**2, c, z, 1.0 - z)
         carried = slope * t
-        alpha, beta, diff, e = _activate(net.act, alpha, beta, diff, e, dx.h[layer, i], dy.h[layer, j], exact)
-        c = alpha * beta - e
+        alpha, beta, diff, e = _activate(net.act, alpha, beta, diff, c, e, dx.h[layer, i], dy.h[layer, j])
+        c, e = _settle(value, e, alpha * beta)
     return c, np.asarray(t), diff**2 + 2.0 * e
 
 
@@ -209,7 +146,7 @@ def opposite(
     odd = smooth or net.act.name.endswith("sign")
     if (even or odd) and net.depth and not any(net.b[:-1]):
         # without hidden biases both kernels are even (or odd) functions of one point
-        k, t, _ = recompute(net, X, -Y, dx, dy, rows, cols, exact=smooth, fan_in=fan_in)
+        k, t, _ = recompute(net, X, -Y, dx, dy, rows, cols, fan_in=fan_in)
         if even:
             return k, t
         bias = net.b[-1]

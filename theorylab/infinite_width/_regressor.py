@@ -48,7 +48,9 @@ class InfiniteWidthRegressor(Predictor, MultiOutputMixin, RegressorMixin, BaseEs
         With `shared_noise` the ratio of noise to signal variance (noise variance ``s * noise``), else
         the noise variance itself.
     shared_noise : bool
-        Whether the noise shares the scale s. True is the paper's model.
+        Whether the noise shares the scale s. True is the paper's model. For trained networks `noise` is the
+        ridge added to the kernel they descend on, ``T + noise I``, whatever this says; here it only decides
+        whether new observations carry noise of variance ``s * noise`` or `noise`.
     method : {"nngp", "ntk", "readout", "ntk_init"}
         Bayesian posterior; or the ensemble of networks trained by gradient flow on all layers, or on the
         readout only, where training leaves the law of s as it was. With "ntk" the factor ``sqrt(s)`` stands

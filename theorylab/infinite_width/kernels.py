@@ -314,7 +314,7 @@ def rkhs_sqdist(
         cols = np.arange(i) if symmetric else np.arange(other.shape[0])
         if cols.size:
             rows = np.full(cols.size, i)
-            out[i, cols] = _pairs.recompute(net, x, other, dx, dy, rows, cols, exact=True)[2]
+            out[i, cols] = _pairs.recompute(net, x, other, dx, dy, rows, cols)[2]
     if symmetric:
         out += out.T
     return out.astype(x.dtype)
