@@ -568,3 +568,11 @@ def test_interval_needs_a_probability():
     law = NormalMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1)))
     with pytest.raises(ValueError, match=r"confidence must lie in \[0, 1\], got 1.5"):
         law.interval(1.5)
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_flow_names_what_is_not_finite(place):
+    given = [np.eye(2), np.eye(2), np.ones((1, 2)), np.ones((1, 2)), np.eye(1), np.ones(2)]
+    given[place] = np.full(given[place].shape, np.nan)
+    with pytest.raises(ValueError, match=("K", "T", "K_cross", "T_cross", "K_test", "y")[place]):
+        predict_gradient_flow(*given)

@@ -54,7 +54,7 @@ def _depend_on_folder(compiled: Any, function: Callable[..., Any]) -> None:
     Numba looks at the kernel's own file only, and would go on with the old helper. Where its caches
     are built otherwise, that is what remains.
     """
-    store = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    store: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     stamp = getattr(store, "_source_stamp", None)
     if stamp is not None:
         with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import LinearOperator
 from sklearn.exceptions import ConvergenceWarning
 
@@ -163,10 +164,10 @@ def kernel_cg(
     noise = A.noise
     if rank and noise > 0:
         F = pivoted_cholesky(A, min(rank, A.shape[0]))
-        inner = np.linalg.cholesky(noise * np.eye(F.shape[1]) + F.T @ F)
+        inner = cho_factor(noise * np.eye(F.shape[1]) + F.T @ F)
 
         def precondition(r: Array) -> Array:  # Woodbury, for (F F' + noise I)^-1
-            return np.asarray((r - F @ np.linalg.solve(inner.T, np.linalg.solve(inner, F.T @ r))) / noise)
+            return np.asarray((r - F @ cho_solve(inner, F.T @ r)) / noise)
     else:
 
         def precondition(r: Array) -> Array:

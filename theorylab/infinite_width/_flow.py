@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theorylab._lib.checks import check_real
+from theorylab._lib.checks import as_float_array, check_real
 
 from ._linalg import factor, solve
 
@@ -48,6 +48,13 @@ def predict_gradient_flow(
     mean : ndarray, shape (m,) or (m, k)
     cov : ndarray, shape (m, m)
 
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit together, NaN or infinity.
+    numpy.linalg.LinAlgError
+        At t = inf, if ``T + reg I`` is not positive definite even after the largest jitter.
+
     Notes
     -----
     With ``G = T_* (I - exp(-T t / n)) T^-1`` the mean is ``G y`` and the covariance
@@ -64,15 +71,17 @@ def predict_gradient_flow(
     >>> mean.shape, cov.shape
     ((1,), (1, 1))
     """
-    target = np.asarray(y, dtype=np.float64)
-    arrays = [np.asarray(a, dtype=np.float64) for a in (K, T, K_cross, T_cross, K_test)]
+    target = as_float_array(y, "y", ndim=(1, 2), dtype=np.float64)
+    names = ("K", "T", "K_cross", "T_cross", "K_test")
+    arrays = [
+        as_float_array(a, name, ndim=2, dtype=np.float64)
+        for a, name in zip((K, T, K_cross, T_cross, K_test), names)
+    ]
     n, m = arrays[0].shape[0], arrays[4].shape[0]
-    for a, shape, name in zip(
-        arrays, ((n, n), (n, n), (m, n), (m, n), (m, m)), ("K", "T", "K_cross", "T_cross", "K_test")
-    ):
+    for a, shape, name in zip(arrays, ((n, n), (n, n), (m, n), (m, n), (m, m)), names):
         if a.shape != shape:
             raise ValueError(f"{name} has shape {a.shape}, expected {shape} for n = {n}, m = {m}")
-    if target.ndim not in (1, 2) or target.shape[0] != n:
+    if target.shape[0] != n:
         raise ValueError(f"y has shape {target.shape}, expected ({n},) or ({n}, k)")
     time = check_real(t, "t", low=0.0, finite=False)
     reg = check_real(reg, "reg", low=0.0)
