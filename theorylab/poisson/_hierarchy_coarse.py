@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from theorylab._lib.jit import jit
 
-from ._cycle import (
+from ._layout import (
     AIR_COUPLING,
     ALPHA,
     CELLS,
