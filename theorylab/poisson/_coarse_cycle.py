@@ -55,7 +55,7 @@ Array = NDArray[Any]
 
 
 @jit(fastmath=REASSOC)
-def _lines(v: Any, h: Array | None, xu: Array | None, hd: Array | None, xd: Array | None, k: int) -> Any:
+def _lines(v: Any, h: Array | None, xu: Any, hd: Any, xd: Any, k: int) -> Any:
     """Add the coupled neighbours in other lines, if there are lines."""
     if h is None:
         return v
@@ -64,7 +64,7 @@ def _lines(v: Any, h: Array | None, xu: Array | None, hd: Array | None, xd: Arra
 
 @jit(fastmath=REASSOC)
 def _faces(o: Array, f: Array, xp: Array, fm: Array, xm: Array, g: Array, xr: Array, gl: Array, xl: Array,
-           h: Array | None, xu: Array | None, hd: Array | None, xd: Array | None) -> None:  # fmt: skip
+           h: Array | None, xu: Any, hd: Any, xd: Any) -> None:  # fmt: skip
     """Write the coupled sum over the neighbours on the grid."""
     for k in range(o.size):
         o[k] = _lines((f[k] * xp[k] + fm[k] * xm[k]) + (g[k] * xr[k] + gl[k] * xl[k]), h, xu, hd, xd, k)

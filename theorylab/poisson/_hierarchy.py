@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _layout as c
+from ._aggregates import aggregate
 from ._coarse_cycle import bottom, coarse_cycle
+from ._coarsest import dense_matrix
 from ._fine_cycle import down, up
-from ._hierarchy_coarse import aggregate, couple, dense_matrix, diagonals, own_weights
+from ._hierarchy_coarse import couple, diagonals, own_weights
 from ._hierarchy_fine import (
     block_components,
     cell_bytes,

@@ -56,7 +56,7 @@ def near(before: Array, row: Array, after: Array, lo: int, hi: int, s: int | Non
 
 
 @jit(fastmath=REASSOC)
-def _plus(v: Any, below: Array | None, above: Array | None, k: int) -> Any:
+def _plus(v: Any, below: Array | None, above: Any, k: int) -> Any:
     """Add the neighbours in other lines, if there are lines."""
     if below is None:
         return v
@@ -64,14 +64,14 @@ def _plus(v: Any, below: Array | None, above: Array | None, k: int) -> Any:
 
 
 @jit(fastmath=REASSOC)
-def around(before: Array, after: Array, left: Array, right: Array, below: Array | None, above: Array | None,
+def around(before: Array, after: Array, left: Array, right: Array, below: Array | None, above: Any,
            k: int) -> Any:  # fmt: skip
     """Return the sum over the neighbours of cell k."""
     return _plus((before[k] + after[k]) + (left[k] + right[k]), below, above, k)
 
 
 @jit(fastmath=REASSOC)
-def _plus_double(v: Any, below: Array | None, above: Array | None, k: int) -> Any:
+def _plus_double(v: Any, below: Array | None, above: Any, k: int) -> Any:
     if below is None:
         return v
     return v + (np.float64(below[k]) + np.float64(above[k]))
@@ -79,7 +79,7 @@ def _plus_double(v: Any, below: Array | None, above: Array | None, k: int) -> An
 
 @jit(fastmath=REASSOC)
 def around_double(before: Array, after: Array, left: Array, right: Array, below: Array | None,
-                  above: Array | None, k: int) -> Any:  # fmt: skip
+                  above: Any, k: int) -> Any:  # fmt: skip
     """Return the sum over the neighbours of cell k in double precision."""
     rows = np.float64(before[k]) + np.float64(after[k])
     return _plus_double(rows + (np.float64(left[k]) + np.float64(right[k])), below, above, k)
