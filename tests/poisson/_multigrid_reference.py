@@ -93,10 +93,10 @@ def preconditioner(level, recipe, depth=0, split=True, coarsest=COARSEST, twice=
     w1, w2, w1c, w2c, tf, td, oc, alpha = recipe
     A = matrix(coupled, air)
     d = np.diag(A)
-    inverse = np.diag([1 / x if x > 0 else 0.0 for x in d])
+    inverse = np.array([1 / x if x > 0 else 0.0 for x in d])
     live = [i for i in coupled if coupled[i]]
     if len(live) <= coarsest:
-        B = inverse.copy()
+        B = np.diag(inverse)
         if live:
             B[np.ix_(live, live)] = scipy.linalg.pinvh(A[np.ix_(live, live)], rtol=1e-12)
         return B
@@ -109,9 +109,9 @@ def preconditioner(level, recipe, depth=0, split=True, coarsest=COARSEST, twice=
     for factor in [damping, 1.0] if depth >= twice and damping > 0.0 else [1.0]:
         X = B
         for w in sweeps:
-            X = X + w * inverse @ (one - A @ X)
+            X = X + w * inverse[:, None] * (one - A @ X)
         X = X + oc * P @ coarse @ P.T @ (one - A @ X)
         for w in reversed(sweeps):
-            X = X + w * inverse @ (one - A @ X)
+            X = X + w * inverse[:, None] * (one - A @ X)
         B = factor * X
     return B
