@@ -29,7 +29,8 @@ Array = NDArray[Any]
 
 #: At most so many coupled unknowns are solved densely.
 COARSEST = 64
-#: Levels from this one on are visited twice in a cycle, where a sixteenth of a visit to all of them is spent.
+#: Levels from this one on, with 1/64 of the cells or fewer, may be visited twice in a cycle. All of them must,
+#: for the bound of `revisit` does not hold for a chain of levels visited once.
 TWICE = {2: 3, 3: 2}
 
 
@@ -173,7 +174,8 @@ class Hierarchy:
         new = int(fine[c.LINK1])
         while True:
             self._open_level(l + 1, added)
-            links = couple(self.A, fine, coarse, self.agg, self.li, self.lj, self.lw, new, self.q)
+            links = couple(self.A, fine, coarse, self.agg, self.cell[start : start + pairs], self.li, self.lj,
+                           self.lw, new, self.q)  # fmt: skip
             if links <= self.li.size:
                 break
             self._grow_links(links, new)

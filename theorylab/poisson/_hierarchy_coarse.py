@@ -94,7 +94,7 @@ def _inner(o: Array, forward: Array, side: Array, up: Array, flat: bool) -> None
 
 @jit
 def _own(own: Array, inner: Array, total: Array, c: Array, inv: Array, q: Array) -> None:
-    """Write g of the transfer (7.2), see `_cycle`; zero for unknowns that are coupled to none."""
+    """Write g of the transfer (7.2), see `_fine_cycle`; zero for unknowns that are coupled to none."""
     tf, td, floor, one = q[TF], q[TD], q[FLOOR], q[ONE]
     zero = one - one
     for k in range(own.size):
@@ -129,48 +129,81 @@ def own_weights(A: Array, level: Array, agg: Array, li: Array, lj: Array, lw: Ar
 
 
 @jit
-def couple(A: Array, level: Array, coarse: Array, agg: Array, li: Array, lj: Array, lw: Array,
+def _fold_across(o: Array, w: Array, a: Array, b: Array, extra: int, half: Any) -> None:
+    """Add the couplings of a line of cells to the next line or row, unless an end was split off."""
+    zero = half - half
+    for k in range(o.size):
+        u = w[2 * k] if (a[2 * k] < extra) & (b[2 * k] < extra) else zero
+        v = w[2 * k + 1] if (a[2 * k + 1] < extra) & (b[2 * k + 1] < extra) else zero
+        o[k] += half * (u + v)
+
+
+@jit
+def _fold_along(o: Array, w: Array, a: Array, extra: int, half: Any) -> None:
+    """Add the couplings of the second cell of each block to the first of the next."""
+    zero = half - half
+    for k in range(o.size):
+        o[k] += half * (w[2 * k + 1] if (a[2 * k + 1] < extra) & (a[2 * k + 2] < extra) else zero)
+
+
+@jit
+def _fold_air(o: Array, c: Array, a: Array, extra: int, air: Any) -> None:
+    """Add the couplings to AIR."""
+    zero = air - air
+    for k in range(o.size):
+        u = c[2 * k] if (a[2 * k] >= 0) & (a[2 * k] < extra) else zero
+        v = c[2 * k + 1] if (a[2 * k + 1] >= 0) & (a[2 * k + 1] < extra) else zero
+        o[k] += air * (u + v)
+
+
+@jit
+def _couple_blocks(A: Array, level: Array, coarse: Array, agg: Array, q: Array) -> None:
+    """Write the couplings between the first aggregates of the blocks, line by line of cells."""
+    at, m, s, to, mc, sc = level[START], level[ROW], level[LINE], coarse[START], coarse[ROW], coarse[LINE]
+    extra, half, air = coarse[CELLS], q[HALF], q[HALF] * q[ALPHA]
+    lines, cells = (1, m - 2) if s == 0 else (m // s - 2, s - 2)
+    for row in range(1, level[ROWS] - 1):
+        for line in range(1, lines + 1):
+            k = row * m + 1 + (0 if s == 0 else line * s)
+            o = to + (row + 1) // 2 * mc + 1 + (0 if s == 0 else (line + 1) // 2 * sc)
+            e, z, a = o + cells // 2, at + k, agg[k:]
+            _fold_along(A[FACE1, o:e], A[FACE1, z:], a, extra, half)
+            _fold_air(A[AIR_COUPLING, o:e], A[AIR_COUPLING, z:], a, extra, air)
+            if row & 1 == 0:
+                _fold_across(A[FACE0, o:e], A[FACE0, z:], a, agg[k + m :], extra, half)
+            if s > 0 and line & 1 == 0:
+                _fold_across(A[FACE2, o:e], A[FACE2, z:], a, agg[k + s :], extra, half)
+
+
+@jit
+def couple(A: Array, level: Array, coarse: Array, agg: Array, cell: Array, li: Array, lj: Array, lw: Array,
            new: int, q: Array) -> int:  # fmt: skip
-    """Write the couplings (7.1) of the next level; links from place `new` on. Return where they end."""
+    """Write the couplings (7.1) of the next level; links from place `new` on. Return where they end.
+
+    `cell` lists the cells whose aggregate was split off: only they have links on the grid.
+    """
     at, size, cells, m, s = level[START], level[SIZE], level[CELLS], level[ROW], level[LINE]
-    to, mc, sc = coarse[START], coarse[ROW], coarse[LINE]
+    to, mc, extra = coarse[START], coarse[ROW], coarse[CELLS]
     f, g, h, c = A[FACE0], A[FACE1], A[FACE2], A[AIR_COUPLING]
     half, air = q[HALF], q[HALF] * q[ALPHA]
     links = new
-    lines = 1 if s == 0 else m // s // 2 - 1
-    width = (m if s == 0 else s) // 2 - 1
-    side = m if s == 0 else s
-    corners = 4 if s == 0 else 8
-    for row in range(1, level[ROWS] // 2):
-        for line in range(1, lines + 1):
-            for x in range(1, width + 1):
-                base = (2 * row - 1) * m + 2 * x - 1 + (0 if s == 0 else (2 * line - 1) * s)
-                block = row * mc + x + (0 if s == 0 else line * sc)
-                for corner in range(corners):
-                    k = base + (corner & 1) + (corner >> 1 & 1) * side + (corner >> 2) * m
-                    i = agg[k]
-                    if i < 0:
-                        continue
-                    c[to + i] += air * c[at + k]
-                    for axis in range(3):
-                        bit = 1 << axis
-                        if bit >= corners or not corner & bit:
-                            continue
-                        if axis == 0:
-                            w, j, step = g[at + k], agg[k + 1], 1
-                        elif axis == 1 and s > 0:
-                            w, j, step = h[at + k], agg[k + s], sc
-                        else:
-                            w, j, step = f[at + k], agg[k + m], mc
-                        if not w > 0:
-                            continue
-                        if i == block and j == block + step:
-                            field = g if axis == 0 else h if step == sc and s > 0 else f
-                            field[to + i] += half * w
-                        else:
-                            if links < li.size:
-                                li[links], lj[links], lw[links] = i, j, half * w
-                            links += 1
+    _couple_blocks(A, level, coarse, agg, q)
+    for k in cell:
+        if k >= cells:
+            continue
+        i = agg[k]
+        c[to + i] += air * c[at + k]
+        for side in range(4 if s == 0 else 6):
+            step = m if side < 2 else 1 if side < 4 else s
+            field = f if side < 2 else g if side < 4 else h
+            other = k + step if side & 1 else k - step
+            w, j = field[at + min(k, other)], agg[other]
+            # A face between two listed cells is seen from both: take it from the first.
+            if not w > 0 or i == j or (j >= extra and other < k):
+                continue
+            if links < li.size:
+                li[links], lj[links], lw[links] = i, j, half * w
+            links += 1
     for e in range(cells, size):
         if agg[e] >= 0:
             c[to + agg[e]] += air * c[at + e]
@@ -181,7 +214,7 @@ def couple(A: Array, level: Array, coarse: Array, agg: Array, li: Array, lj: Arr
         if j < i:
             i, j = j, i
         w = half * lw[e]
-        if j >= coarse[CELLS]:
+        if j >= extra:
             if links < li.size:
                 li[links], lj[links], lw[links] = i, j, w
             links += 1
