@@ -24,6 +24,7 @@ Array = NDArray[Any]
 
 @jit
 def find(parent: Array, i: int) -> int:
+    """Return the root of `i`, and shorten the way to it."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -42,30 +43,40 @@ def _block_of(k: int, m: int, s: int, mc: int, sc: int) -> int:
 
 
 @jit
+def _first_of(block: int, mc: int, sc: int, m: int, s: int) -> int:
+    """Return the first of the cells under coarse cell `block`."""
+    row = block // mc
+    rest = block - row * mc
+    line = 0 if s == 0 else rest // sc
+    return (2 * row - 1) * m + 2 * (rest - line * sc) - 1 + (0 if s == 0 else (2 * line - 1) * s)
+
+
+@jit
+def _corner(base: int, c: int, m: int, s: int) -> int:
+    """Return corner c of the block at `base`: bit 0 is the next cell, bit 1 the next line (2-D: row)."""
+    return base + (c & 1) + (c >> 1 & 1) * (m if s == 0 else s) + (c >> 2) * m
+
+
+@jit
 def _join(A: Array, at: int, base: int, m: int, s: int, root: Array) -> None:
-    """Write the smallest cell to which each cell of the block at `base` is connected inside it, or -1."""
-    cells = 4 if s == 0 else 8
-    side = m if s == 0 else s
-    for c in range(cells):
-        k = at + base + (c & 1) + (c >> 1 & 1) * side + (c >> 2) * m
-        root[c] = c if A[COUPLING, k] > 0 else -1
+    """Write the smallest corner to which each corner of the block is connected inside it, or -1."""
+    corners = 4 if s == 0 else 8
+    for c in range(corners):
+        root[c] = c if A[COUPLING, at + _corner(base, c, m, s)] > 0 else -1
     second = FACE0 if s == 0 else FACE2
     changed = True
     while changed:
         changed = False
-        for c in range(cells):
-            k = at + base + (c & 1) + (c >> 1 & 1) * side + (c >> 2) * m
+        for c in range(corners):
+            k = at + _corner(base, c, m, s)
             for axis in range(3):
                 bit = 1 << axis
                 field = FACE1 if axis == 0 else second if axis == 1 else FACE0
-                if bit >= cells or c & bit or not A[field, k] > 0:
+                if bit >= corners or c & bit or not A[field, k] > 0:
                     continue
                 u, v = root[c], root[c | bit]
-                if u < v:
-                    root[c | bit] = u
-                    changed = True
-                elif v < u:
-                    root[c] = v
+                if u != v:
+                    root[c] = root[c | bit] = min(u, v)
                     changed = True
 
 
@@ -83,122 +94,130 @@ def _whole(f: Array, g: Array, h: Array, z: int, m: int, s: int) -> bool:
 
 
 @jit
-def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj: Array, agg: Array,
-              parent: Array, mark: Array, next_home: Array, cell: Array,
-              target: Array) -> tuple[int, int]:  # fmt: skip
-    """Write the aggregate of each unknown into `agg`, -1 where it is coupled to none.
+def _found(k: int, block: int, first: bool, extra: int, agg: Array, next_home: Array, tally: Array) -> None:
+    """Make the aggregate of a part at its first cell: that of the block, or a new one behind the others."""
+    if first:
+        agg[k] = block
+        return
+    new = tally[0]
+    agg[k] = extra + new
+    if new < next_home.size:
+        next_home[new] = block
+    tally[0] += 1
 
-    The first component of a block is the coarse cell itself, the others are appended. Return the numbers of
-    the appended and of the (cell, target) pairs whose aggregate is not the cell over them.
-    """
-    at, size, cells, m, s = level[START], level[SIZE], level[CELLS], level[ROW], level[LINE]
-    mc, sc, extra = coarse[ROW], coarse[LINE], coarse[CELLS]
-    f, g, h = A[FACE0], A[FACE1], A[FACE2]
-    agg[:size] = -1
-    mark[: coarse[CELLS]] = 0
-    for e in range(cells, size):
-        parent[e] = e
-        if A[COUPLING, at + e] > 0:
-            mark[_block_of(home[e - cells], m, s, mc, sc)] = 1
-    side = m if s == 0 else s
-    corners = 4 if s == 0 else 8
-    root, name = np.empty(8, np.int64), np.empty(8, np.int64)
-    added = pairs = 0
-    lines = 1 if s == 0 else m // s // 2 - 1
-    width = (m if s == 0 else s) // 2 - 1
-    for row in range(1, level[ROWS] // 2):
-        for line in range(1, lines + 1):
-            for x in range(1, width + 1):
-                base = (2 * row - 1) * m + 2 * x - 1 + (0 if s == 0 else (2 * line - 1) * s)
-                block = row * mc + x + (0 if s == 0 else line * sc)
-                z = at + base
-                if mark[block] == 0 and _whole(f, g, h, z, m, s):
-                    agg[base] = agg[base + 1] = agg[base + m] = agg[base + m + 1] = block
-                    if s > 0:
-                        k = base + s
-                        agg[k] = agg[k + 1] = agg[k + m] = agg[k + m + 1] = block
-                    continue
-                _join(A, at, base, m, s, root)
-                seen = False
-                for c in range(corners):
-                    k = base + (c & 1) + (c >> 1 & 1) * side + (c >> 2) * m
-                    if root[c] < 0:
-                        continue
-                    if mark[block]:
-                        r = root[c]
-                        parent[k] = base + (r & 1) + (r >> 1 & 1) * side + (r >> 2) * m
-                    elif root[c] < c:
-                        agg[k] = name[root[c]]
-                    elif not seen:
-                        seen = True
-                        agg[k] = block
-                    else:
-                        agg[k] = extra + added
-                        if added < next_home.size:
-                            next_home[added] = block
-                        added += 1
-                    name[c] = agg[k]
-                    if agg[k] >= extra:
-                        if pairs < cell.size:
-                            cell[pairs], target[pairs] = k, agg[k]
-                        pairs += 1
-    if size == cells:
-        return added, pairs
+
+@jit
+def _list(k: int, agg: Array, cell: Array, target: Array, tally: Array) -> None:
+    """List an unknown whose aggregate is not the cell over it."""
+    if tally[1] < cell.size:
+        cell[tally[1]], target[tally[1]] = k, agg[k]
+    tally[1] += 1
+
+
+@jit
+def _part(base: int, block: int, m: int, s: int, root: Array, extra: int, agg: Array, next_home: Array,
+          cell: Array, target: Array, tally: Array) -> None:  # fmt: skip
+    """Name the parts of a block without extras."""
+    first = True
+    for c in range(4 if s == 0 else 8):
+        if root[c] < 0:
+            continue
+        k = _corner(base, c, m, s)
+        if root[c] < c:
+            agg[k] = agg[_corner(base, root[c], m, s)]
+        else:
+            _found(k, block, first, extra, agg, next_home, tally)
+            first = False
+        if agg[k] >= extra:
+            _list(k, agg, cell, target, tally)
+
+
+@jit
+def _tie(level: Array, mc: int, sc: int, home: Array, li: Array, lj: Array, parent: Array) -> None:
+    """Join what links inside a block connect."""
+    cells, m, s = level[CELLS], level[ROW], level[LINE]
     for e in range(level[LINK0], level[LINK1]):
         i, j = li[e], lj[e]
         bi = _block_of(home[i - cells] if i >= cells else i, m, s, mc, sc)
         bj = _block_of(home[j - cells] if j >= cells else j, m, s, mc, sc)
         if bi == bj:
             i, j = find(parent, i), find(parent, j)
-            if i < j:
-                parent[j] = i
-            else:
-                parent[i] = j
-    # Marked blocks: 1 untouched, 2 cells named without a first component, 3 with one.
-    for stage in range(2):
-        for e in range(cells, size):
+            parent[max(i, j)] = min(i, j)
+
+
+@jit
+def _part_marked(A: Array, level: Array, mc: int, sc: int, extra: int, home: Array, agg: Array,
+                 parent: Array, mark: Array, next_home: Array, cell: Array, target: Array,
+                 tally: Array) -> None:  # fmt: skip
+    """Name the parts of the blocks with extras: first those with cells of the grid, then those without.
+
+    A mark is 1 before the block is seen, 2 while it has no part, and 3 afterwards.
+    """
+    at, cells, m, s = level[START], level[CELLS], level[ROW], level[LINE]
+    for with_cells in (True, False):
+        for e in range(cells, level[SIZE]):
             if not A[COUPLING, at + e] > 0:
                 continue
             block = _block_of(home[e - cells], m, s, mc, sc)
-            if stage == 0 and mark[block] == 1:
-                mark[block] = 2
-                brow = block // mc
-                rest = block - brow * mc
-                bline = 0 if s == 0 else rest // sc
-                x = rest - bline * sc
-                base = (2 * brow - 1) * m + 2 * x - 1 + (0 if s == 0 else (2 * bline - 1) * s)
-                for c in range(corners):
-                    k = base + (c & 1) + (c >> 1 & 1) * side + (c >> 2) * m
-                    if not A[COUPLING, at + k] > 0:
-                        continue
-                    r = find(parent, k)
-                    if r != k:
-                        agg[k] = agg[r]
-                    elif mark[block] == 2:
-                        mark[block] = 3
-                        agg[k] = block
-                    else:
-                        agg[k] = extra + added
-                        if added < next_home.size:
-                            next_home[added] = block
-                        added += 1
-                    if agg[k] != block:
-                        if pairs < cell.size:
-                            cell[pairs], target[pairs] = k, agg[k]
-                        pairs += 1
-            elif stage == 1:
-                r = find(parent, e)
-                if r != e:
-                    agg[e] = agg[r]
-                elif mark[block] == 2:
-                    mark[block] = 3
-                    agg[e] = block
+            if with_cells and mark[block] > 1:
+                continue
+            corners = 1
+            if with_cells:
+                mark[block], corners = 2, 4 if s == 0 else 8
+            base = _first_of(block, mc, sc, m, s)
+            for c in range(corners):
+                k = _corner(base, c, m, s) if with_cells else e
+                if not A[COUPLING, at + k] > 0:
+                    continue
+                r = find(parent, k)
+                if r != k:
+                    agg[k] = agg[r]
                 else:
-                    agg[e] = extra + added
-                    if added < next_home.size:
-                        next_home[added] = block
-                    added += 1
-                if pairs < cell.size:
-                    cell[pairs], target[pairs] = e, agg[e]
-                pairs += 1
-    return added, pairs
+                    _found(k, block, mark[block] == 2, extra, agg, next_home, tally)
+                    mark[block] = 3
+                if agg[k] != block or not with_cells:
+                    _list(k, agg, cell, target, tally)
+
+
+@jit
+def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj: Array, agg: Array,
+              parent: Array, mark: Array, next_home: Array, cell: Array,
+              target: Array) -> tuple[int, int]:  # fmt: skip
+    """Write the aggregate of each unknown into `agg`, -1 where it is coupled to none.
+
+    Return the numbers of the appended aggregates and of the (cell, target) pairs whose aggregate is not the
+    cell over them; where the lists are too short only the numbers are right.
+    """
+    at, size, cells, m, s = level[START], level[SIZE], level[CELLS], level[ROW], level[LINE]
+    mc, sc, extra = coarse[ROW], coarse[LINE], coarse[CELLS]
+    f, g, h = A[FACE0], A[FACE1], A[FACE2]
+    agg[:size] = -1
+    mark[:extra] = 0
+    for e in range(cells, size):
+        parent[e] = e
+        if A[COUPLING, at + e] > 0:
+            mark[_block_of(home[e - cells], m, s, mc, sc)] = 1
+    root, tally = np.empty(8, np.int64), np.zeros(2, np.int64)
+    lines, width = (1, m // 2 - 1) if s == 0 else (m // s // 2 - 1, s // 2 - 1)
+    for row in range(1, level[ROWS] // 2):
+        for line in range(1, lines + 1):
+            for x in range(1, width + 1):
+                block = row * mc + x + (0 if s == 0 else line * sc)
+                base = (2 * row - 1) * m + 2 * x - 1 + (0 if s == 0 else (2 * line - 1) * s)
+                if mark[block] == 0 and _whole(f, g, h, at + base, m, s):
+                    agg[base] = agg[base + 1] = agg[base + m] = agg[base + m + 1] = block
+                    if s > 0:
+                        k = base + s
+                        agg[k] = agg[k + 1] = agg[k + m] = agg[k + m + 1] = block
+                    continue
+                _join(A, at, base, m, s, root)
+                if mark[block] == 0:
+                    _part(base, block, m, s, root, extra, agg, next_home, cell, target, tally)
+                    continue
+                for c in range(4 if s == 0 else 8):
+                    if root[c] >= 0:
+                        parent[_corner(base, c, m, s)] = _corner(base, root[c], m, s)
+    if size > cells:
+        _tie(level, mc, sc, home, li, lj, parent)
+        _part_marked(A, level, mc, sc, extra, home, agg, parent, mark, next_home, cell, target, tally)
+    return tally[0], tally[1]

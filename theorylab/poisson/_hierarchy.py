@@ -29,8 +29,8 @@ Array = NDArray[Any]
 
 #: At most so many coupled unknowns are solved densely.
 COARSEST = 64
-#: Levels from this one on, with 1/64 of the cells or fewer, may be visited twice in a cycle. All of them must,
-#: for the bound of `revisit` does not hold for a chain of levels visited once.
+#: Levels from this one on, with 1/64 of the cells or fewer, may be visited twice in a cycle: all of them, for
+#: the bound of `revisit` does not hold for a chain of levels visited once.
 TWICE = {2: 3, 3: 2}
 
 

@@ -54,11 +54,11 @@ class LearnedMultigrid(LinearOperator):
     -----
     Blocks of 2^d cells are aggregated, split into the components that are connected inside the block, with
     couplings ``a_IJ = sum a_ij / 2`` and ``c_I = alphaD sum c_i / 2`` [1]_, and a transfer that looks through
-    no wall. Levels with at most 1/64 of the cells are visited twice in a cycle, which costs a tenth and spares
-    thin walls and pores up to a fifth of the iterations; recipes for which that is not known to keep the cycle
-    definite, the untrained ones among them, visit all levels once. The cycle is symmetric; it is positive
-    definite where :meth:`certificate` holds (semidefinite on components without AIR, for constants). A product
-    moves about 30 bytes a cell; the set-up visits each cell a fixed number of times.
+    no wall. Levels with at most 1/64 of the cells are visited twice in a cycle, which costs a tenth and
+    spares thin walls and pores up to a fifth of the iterations; recipes for which that is not known to keep
+    the cycle definite, the untrained ones among them, visit all levels once. The cycle is symmetric; it is
+    positive definite where :meth:`certificate` holds (semidefinite on components without AIR, for
+    constants). A product moves about 30 bytes a cell; the set-up visits each cell a fixed number of times.
 
     References
     ----------
