@@ -58,11 +58,17 @@ def _corner(base: int, c: int, m: int, s: int) -> int:
 
 
 @jit
-def _join(A: Array, at: int, base: int, m: int, s: int, root: Array) -> None:
-    """Write the smallest corner to which each corner of the block is connected inside it, or -1."""
-    corners = 4 if s == 0 else 8
+def _join(A: Array, at: int, base: int, m: int, s: int, root: Array) -> bool:
+    """Write the smallest corner to which each corner of the block is connected inside it; -1 where not live.
+
+    Tell whether any corner is live.
+    """
+    corners, live = 4 if s == 0 else 8, False
     for c in range(corners):
         root[c] = c if A[COUPLING, at + _corner(base, c, m, s)] > 0 else -1
+        live |= root[c] >= 0
+    if not live:
+        return False
     second = FACE0 if s == 0 else FACE2
     changed = True
     while changed:
@@ -78,6 +84,7 @@ def _join(A: Array, at: int, base: int, m: int, s: int, root: Array) -> None:
                 if u != v:
                     root[c] = root[c | bit] = min(u, v)
                     changed = True
+    return True
 
 
 @jit
@@ -210,7 +217,8 @@ def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj:
                         k = base + s
                         agg[k] = agg[k + 1] = agg[k + m] = agg[k + m + 1] = block
                     continue
-                _join(A, at, base, m, s, root)
+                if not _join(A, at, base, m, s, root):
+                    continue
                 if mark[block] == 0:
                     _part(base, block, m, s, root, extra, agg, next_home, cell, target, tally)
                     continue

@@ -62,6 +62,12 @@ def dense_matrix(
 
 
 @jit
+def _subtract(x: Array, y: Array, factor: float) -> None:
+    for j in range(x.size):
+        x[j] -= factor * y[j]
+
+
+@jit
 def _invert_dense(M: Array, air: Array, unknowns: Array) -> Array:
     """Return the pseudo-inverse of a graph Laplacian with couplings to AIR, by Gauss-Jordan elimination."""
     n = len(M)
@@ -89,14 +95,14 @@ def _invert_dense(M: Array, air: Array, unknowns: Array) -> Array:
     for k in range(n):
         pivot = 1.0 / M[k, k]
         M[k, k] = 1.0
+        row = M[k]
         for j in range(n):
-            M[k, j] *= pivot
+            row[j] *= pivot
         for i in range(n):
             if i != k:
                 factor = M[i, k]
                 M[i, k] = 0.0
-                for j in range(n):
-                    M[i, j] -= factor * M[k, j]
+                _subtract(M[i], row, factor)
     for i in range(n):
         for j in range(i + 1):
             M[i, j] = M[j, i] = 0.5 * (M[i, j] + M[j, i]) - shift[i, j]
