@@ -1,4 +1,4 @@
-"""The multigrid cycle with sparse matrices of SciPy, in double precision, with or without split blocks."""
+"""The multigrid V-cycle with sparse matrices of SciPy, in double precision, with or without split blocks."""
 
 import numpy as np
 from scipy import sparse
@@ -60,7 +60,7 @@ class SparseCycle:
             first = np.full(count, -1)
             first[owner[::-1]] = live[::-1]
             coupled, air, place = below, 0.5 * alpha * (P0.T @ air), place[first] // 2
-            sweeps = (w1c, w2c, w1c, w2c)
+            sweeps = (w1c, w2c)
         self.inverse, self.live = inverse, live
         self.dense = np.linalg.pinv(A.tocsr()[live][:, live].toarray(), rcond=1e-12, hermitian=True)
 

@@ -87,27 +87,31 @@ def coarsen(place, coupled, air, alpha, split=True):
     return owner, (next_place, next_coupled, next_air)
 
 
-def preconditioner(level, recipe, depth=0, split=True):
-    """Return the dense matrix of the V-cycle below `level`."""
+def preconditioner(level, recipe, depth=0, split=True, coarsest=COARSEST, twice=99, damping=0.0):
+    """Return the dense matrix of the cycle below `level`, two visits from level `twice` on where damped."""
     place, coupled, air = level
     w1, w2, w1c, w2c, tf, td, oc, alpha = recipe
     A = matrix(coupled, air)
     d = np.diag(A)
-    inverse = np.diag([1 / x if x > 0 else 0.0 for x in d])
+    inverse = np.array([1 / x if x > 0 else 0.0 for x in d])
     live = [i for i in coupled if coupled[i]]
-    if len(live) <= COARSEST:
-        B = inverse.copy()
+    if len(live) <= coarsest:
+        B = np.diag(inverse)
         if live:
             B[np.ix_(live, live)] = scipy.linalg.pinvh(A[np.ix_(live, live)], rtol=1e-12)
         return B
-    sweeps = [w1, w2] if depth == 0 else [w1c, w2c, w1c, w2c]
+    sweeps = [w1, w2] if depth == 0 else [w1c, w2c]
     owner, below = coarsen(place, coupled, air, alpha, split)
     P = transfer(coupled, air, owner, len(below[0]), tf, td)
+    coarse = preconditioner(below, recipe, depth + 1, split, coarsest, twice, damping)
     one = np.eye(len(d))
-    X = np.zeros_like(A)
-    for w in sweeps:
-        X = X + w * inverse @ (one - A @ X)
-    X = X + oc * P @ preconditioner(below, recipe, depth + 1, split) @ P.T @ (one - A @ X)
-    for w in reversed(sweeps):
-        X = X + w * inverse @ (one - A @ X)
-    return X
+    B = np.zeros_like(A)
+    for factor in [damping, 1.0] if depth >= twice and damping > 0.0 else [1.0]:
+        X = B
+        for w in sweeps:
+            X = X + w * inverse[:, None] * (one - A @ X)
+        X = X + oc * P @ coarse @ P.T @ (one - A @ X)
+        for w in reversed(sweeps):
+            X = X + w * inverse[:, None] * (one - A @ X)
+        B = factor * X
+    return B

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from theorylab.poisson import ConvergenceWarning, PoissonOperator, problems, solve_pressure
+from theorylab.poisson import ConvergenceWarning, PoissonOperator, _hierarchy, problems, solve_pressure
 from theorylab.poisson._multigrid import LearnedMultigrid
 from theorylab.poisson._recipe_training import TrainedRecipe, convergence_rate, train_recipe
-from theorylab.poisson._recipes import certify, digest, get_recipe, load_learned
+from theorylab.poisson._recipes import certify, digest, get_recipe, load_learned, revisit
 from theorylab.testing import relative_error
 
-from ._multigrid_reference import first_level, matrix, preconditioner
+from ._multigrid_reference import coarsen, first_level, matrix, preconditioner, transfer
 
 # Spec, section 8: 2-D and 3-D recipes of another training, generic numbers here.
 RECIPE_2D = (0.543, 1.046, 0.638, 1.969, 1.008, 0.691, 1.022, 1.294)
@@ -50,6 +50,105 @@ def test_equals_the_formulas(shape, shares):
     single = LearnedMultigrid(flags, recipe=recipe_for(flags))
     # The same in single precision would be 1e-2; that many roundings do not conspire.
     assert np.abs(dense(single) - expected).max() <= 2e-4 * np.abs(expected).max()
+
+
+@pytest.fixture(params=[1, 2], ids=["visited twice from level 1", "from level 2"])
+def deep(monkeypatch, request):
+    """Second visits on small grids too: down to 4 unknowns, from an early level on."""
+    monkeypatch.setattr(_hierarchy, "COARSEST", 4)
+    monkeypatch.setattr(_hierarchy, "TWICE", {2: request.param, 3: request.param})
+    return {"coarsest": 4, "twice": request.param}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shares", SHARES, ids=str)
+def test_second_visits_equal_the_formulas(shape, shares, deep):
+    flags = random_flags(shape, shares)
+    recipe = load_learned(flags.ndim)[0]
+    expected = preconditioner(first_level(flags), recipe, **deep, damping=revisit(recipe))
+    B = LearnedMultigrid(flags, recipe=recipe, precision="float64")
+    assert np.abs(dense(B) - expected).max() <= 2e-11 * np.abs(expected).max()
+    # Definite, and below twice the inverse of A: what a second visit by a larger grid asks for.
+    assert scipy.linalg.eigvalsh(expected)[0] > -1e-12
+    A = matrix(*first_level(flags)[1:])
+    assert scipy.linalg.eigvals(expected @ A).real.max() < 1.0 + 1.0 / revisit(recipe)
+
+
+def certified_for_two(rng):
+    """A recipe far from any optimum for which second visits are known to keep the cycle definite."""
+    while True:
+        recipe = (*rng.uniform(0.2, 2.5, 4), *rng.uniform(0, 1, 1), *rng.uniform(0, 2.5, 1),
+                  *rng.uniform(0.3, 1.5, 1), *rng.uniform(0.3, 4, 1))  # fmt: skip
+        if revisit(recipe) > 0.0:
+            return tuple(float(x) for x in recipe)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    hnp.arrays(
+        np.uint8,
+        hnp.array_shapes(min_dims=2, max_dims=3, min_side=2, max_side=10),
+        elements=st.sampled_from([0, 1, 1, 1, 2]),
+    ),
+    st.integers(0, 2**32 - 1),
+)
+def test_bound_of_the_transfer(flags, seed):
+    """The proof of `revisit`: no e has a larger |P e|_A^2 / |e|_Ac^2 than 4 / (oc (1 + w)), on any level."""
+    recipe = certified_for_two(np.random.default_rng(seed))
+    tf, td, oc, alpha = recipe[4:]
+    bound = 4.0 / (oc * (1.0 + revisit(recipe))) if revisit(recipe) < 1.0 else 4.0 / oc / 2.0
+    level = first_level(flags)
+    for _ in range(3):
+        owner, below = coarsen(*level, alpha)
+        if not below[0]:
+            return
+        P = transfer(*level[1:], owner, len(below[0]), tf, td)
+        fine, coarse = P.T @ matrix(*level[1:]) @ P, matrix(*below[1:])
+        # On constants of components without AIR both are zero: the pencil bound * coarse - fine has no sign.
+        assert scipy.linalg.eigvalsh(bound * coarse - fine)[0] >= -1e-12 * np.abs(coarse).max()
+        level = below
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(problems.FAMILIES), st.booleans())
+def test_second_visits_stay_definite(seed, family, deep_grid):
+    """Random recipes, all levels twice, down to a handful of unknowns."""
+    rng = np.random.default_rng(seed)
+    flags = problems.domain(family, (6, 7, 6) if deep_grid else (17, 16), rng)
+    recipe = certified_for_two(rng)
+    B = preconditioner(first_level(flags), recipe, coarsest=2, twice=1, damping=revisit(recipe))
+    low = scipy.linalg.eigvalsh(B)
+    assert low[0] > -1e-12 * low[-1]
+    assert low[1 if family == "closed" else 0] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "allowed"),
+    [
+        ({}, True),
+        ({4: 0.99}, False),
+        ({4: 0.0}, False),
+        ({5: 0.5}, False),
+        ({5: 3.0}, False),
+        ({6: 1.5}, False),
+        ({6: -1.0}, False),
+        ({7: 0.5}, False),
+        ({0: 1.3, 1: 1.3}, False),
+    ],
+)
+def test_second_visits_want_a_proof(change, allowed):
+    recipe = [0.5, 1.4, 0.6, 2.5, 0.9, 1.3, 1.0, 1.5]
+    for k, v in change.items():
+        recipe[k] = v
+    assert (revisit(tuple(recipe)) > 0.0) is allowed
+
+
+def test_golden_damping():
+    # tD <= tF alphaD and 2 tF < 2: k = 2 and w = 4 / (2 oc) - 1, at most 1.
+    assert revisit((0.5, 1.4, 0.6, 2.5, 0.9, 1.3, 1.25, 1.5)) == pytest.approx(0.6)
+    assert revisit((0.5, 1.4, 0.6, 2.5, 0.9, 1.3, 0.9, 1.5)) == 1.0
+    # tD / (tF alphaD) = 1.08 / 0.9: k = 2.4, oc k = 2.4, w = 2 / 3.
+    assert revisit((0.5, 1.4, 0.6, 2.5, 0.9, 1.08, 1.0, 1.0)) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("family", problems.FAMILIES)
@@ -326,20 +425,19 @@ def test_limits_of_iterations():
     assert not zero.any()
 
 
-# Eight in 2-D and ten in 3-D are wished for. Measured: porous 7-8, thin walls 7-9, in 3-D thin walls 9-12.
+# Measured over eight seeds: 6 or 7 in 2-D; in 3-D 6, porous 7 or 8, thin walls 7 to 9.
 @pytest.mark.parametrize("family", problems.FAMILIES)
 def test_counts_2d(family):
-    most = {"walls": 9}.get(family, 8)
-    for seed in range(2):
+    for seed in range(3):
         flags, b = problems.make(family, (256, 256), seed)
-        assert LearnedMultigrid(flags, recipe="learned")._solve(b, None, 1e-6, 0.0, 50, True)[2] <= most
+        assert LearnedMultigrid(flags, recipe="learned")._solve(b, None, 1e-6, 0.0, 50, True)[2] <= 8
 
 
 @pytest.mark.parametrize("family", problems.FAMILIES)
 def test_counts_3d(family):
-    most = {"walls": 12}.get(family, 8)
-    flags, b = problems.make(family, (64, 64, 64), 0)
-    assert LearnedMultigrid(flags, recipe="learned")._solve(b, None, 1e-6, 0.0, 50, True)[2] <= most
+    for seed in (0, 3) if family == "walls" else (0,):
+        flags, b = problems.make(family, (64, 64, 64), seed)
+        assert LearnedMultigrid(flags, recipe="learned")._solve(b, None, 1e-6, 0.0, 50, True)[2] <= 10
 
 
 def test_split_aggregates_beat_blocks():

@@ -22,7 +22,8 @@ The search direction may be any function, such as a trained network (DCDM, arXiv
 0
 
 Read in this order: `_grid` (cells, components), `_symmetric`, `_operator`; `_system`, `_krylov`, `_dcdm` with
-`_directions`; `_incomplete`, `_deflation`; `_multigrid` with `_hierarchy` and `_cycle`; `_network`;
+`_directions`; `_incomplete`, `_deflation`; `_multigrid` with `_hierarchy`, `_layout`,
+`_fine_cycle` and `_coarse_cycle`; `_recipes`; `_network`;
 `_solve`, `_projection`; `problems` and `smoke` (domains and the workload); `train`.
 """
 

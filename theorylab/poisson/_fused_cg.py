@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from theorylab._lib.jit import REASSOC, jit
 
+from ._rows import around_double, inside, near
+
 if TYPE_CHECKING:
     from ._hierarchy import Hierarchy
 
@@ -37,78 +39,43 @@ def _turn(p: Array, z: Array, beta: Any) -> None:
 
 
 @jit(fastmath=REASSOC)
-def _energy2(pm: Array, p: Array, pp: Array, pl: Array, pr: Array, n: Array) -> float:
+def _energy(p: Array, neighbours: Any, n: Array) -> float:
     """Return ``p . A p`` of one row."""
+    xm, xp, xl, xr, xd, xu = neighbours
     total = 0.0
     for k in range(p.size):
         c = np.float64(p[k])
-        around = (np.float64(pm[k]) + np.float64(pp[k])) + (np.float64(pl[k]) + np.float64(pr[k]))
-        total += c * (np.float64(n[k]) * c - around)
-    return total
-
-
-@jit(fastmath=REASSOC)
-def _energy3(pm: Array, p: Array, pp: Array, pl: Array, pr: Array, pd: Array, pu: Array, n: Array) -> float:
-    """Return ``p . A p`` of one row."""
-    total = 0.0
-    for k in range(p.size):
-        c = np.float64(p[k])
-        around = (np.float64(pm[k]) + np.float64(pp[k])) + (np.float64(pl[k]) + np.float64(pr[k]))
-        around += np.float64(pd[k]) + np.float64(pu[k])
-        total += c * (np.float64(n[k]) * c - around)
+        total += c * (np.float64(n[k]) * c - around_double(xm, xp, xl, xr, xd, xu, k))
     return total
 
 
 @jit
-def _direction(p: Array, z: Array, n: Array, s: int, beta: Any) -> float:
+def _direction(p: Array, z: Array, n: Array, s: int | None, beta: Any) -> float:
     """Replace `p` by ``z + beta p`` and return ``p . A p``, in one pass with a lag of a row."""
     rows, m = p.shape
-    lo, hi = 1 + s, m - 1 - s
+    lo, hi = inside(m, s)
     total = 0.0
     for i in range(1, rows):
         if i < rows - 1:
             _turn(p[i, lo:hi], z[i, lo:hi], beta)
         j = i - 1
-        if j < 1:
-            continue
-        if s == 0:
-            total += _energy2(p[j - 1, lo:hi], p[j, lo:hi], p[j + 1, lo:hi], p[j, lo - 1 : hi - 1],
-                              p[j, lo + 1 : hi + 1], n[j, lo:hi])  # fmt: skip
-        else:
-            total += _energy3(p[j - 1, lo:hi], p[j, lo:hi], p[j + 1, lo:hi], p[j, lo - 1 : hi - 1],
-                              p[j, lo + 1 : hi + 1], p[j, lo - s : hi - s], p[j, lo + s : hi + s],
-                              n[j, lo:hi])  # fmt: skip
+        if j >= 1:
+            total += _energy(p[j, lo:hi], near(p[j - 1], p[j], p[j + 1], lo, hi, s), n[j, lo:hi])
     return total
 
 
 @jit(fastmath=REASSOC)
-def _advance2(x: Array, r: Array, b: Array, pm: Array, p: Array, pp: Array, pl: Array, pr: Array, n: Array,
-              alpha: float, scale: float) -> float:  # fmt: skip
+def _advance_row(x: Array, r: Array, b: Array, p: Array, neighbours: Any, n: Array, alpha: float,
+                 scale: float) -> float:  # fmt: skip
     """Step along `p`; return the squared norm of the residual of one row."""
+    xm, xp, xl, xr, xd, xu = neighbours
     total = 0.0
     for k in range(x.size):
         c = np.float64(p[k])
-        around = (np.float64(pm[k]) + np.float64(pp[k])) + (np.float64(pl[k]) + np.float64(pr[k]))
         x[k] += alpha * c
+        product = np.float64(n[k]) * c - around_double(xm, xp, xl, xr, xd, xu, k)
         # Off FLUID there is no equation, and n = 0.
-        v = r[k] - alpha * (np.float64(n[k]) * c - around) if n[k] > 0 else 0.0
-        r[k] = v
-        b[k] = scale * v
-        total += v * v
-    return total
-
-
-@jit(fastmath=REASSOC)
-def _advance3(x: Array, r: Array, b: Array, pm: Array, p: Array, pp: Array, pl: Array, pr: Array, pd: Array,
-              pu: Array, n: Array, alpha: float, scale: float) -> float:  # fmt: skip
-    """Step along `p`; return the squared norm of the residual of one row."""
-    total = 0.0
-    for k in range(x.size):
-        c = np.float64(p[k])
-        around = (np.float64(pm[k]) + np.float64(pp[k])) + (np.float64(pl[k]) + np.float64(pr[k]))
-        around += np.float64(pd[k]) + np.float64(pu[k])
-        x[k] += alpha * c
-        v = r[k] - alpha * (np.float64(n[k]) * c - around) if n[k] > 0 else 0.0
+        v = r[k] - alpha * product if n[k] > 0 else 0.0
         r[k] = v
         b[k] = scale * v
         total += v * v
@@ -116,21 +83,17 @@ def _advance3(x: Array, r: Array, b: Array, pm: Array, p: Array, pp: Array, pl: 
 
 
 @jit
-def _advance(x: Array, r: Array, b: Array, p: Array, n: Array, s: int, alpha: float, scale: float) -> float:
+def _advance(
+    x: Array, r: Array, b: Array, p: Array, n: Array, s: int | None, alpha: float, scale: float
+) -> float:
     """``x += alpha p``, ``r -= alpha A p``, ``b = scale r``; return the squared norm of r."""
     rows, m = p.shape
-    lo, hi = 1 + s, m - 1 - s
+    lo, hi = inside(m, s)
     total = 0.0
     for j in range(1, rows - 1):
-        if s == 0:
-            total += _advance2(x[j, lo:hi], r[j, lo:hi], b[j, lo:hi], p[j - 1, lo:hi], p[j, lo:hi],
-                               p[j + 1, lo:hi], p[j, lo - 1 : hi - 1], p[j, lo + 1 : hi + 1], n[j, lo:hi],
-                               alpha, scale)  # fmt: skip
-        else:
-            total += _advance3(x[j, lo:hi], r[j, lo:hi], b[j, lo:hi], p[j - 1, lo:hi], p[j, lo:hi],
-                               p[j + 1, lo:hi], p[j, lo - 1 : hi - 1], p[j, lo + 1 : hi + 1],
-                               p[j, lo - s : hi - s], p[j, lo + s : hi + s], n[j, lo:hi], alpha,
-                               scale)  # fmt: skip
+        total += _advance_row(x[j, lo:hi], r[j, lo:hi], b[j, lo:hi], p[j, lo:hi],
+                              near(p[j - 1], p[j], p[j + 1], lo, hi, s), n[j, lo:hi], alpha,
+                              scale)  # fmt: skip
     return total
 
 
@@ -192,7 +155,7 @@ class GridCG:
         h = self.hierarchy
         _enter(_boxed(b), h.count, self.r, h.line)
         # One step of length 1 along x is r = b - A x; what it adds to z is overwritten by the next cycle.
-        _advance(self.z, self.r, self.b, self.x, h.count, h.line, 1.0, 0.0)
+        _advance(self.z, self.r, self.b, self.x, h.count, h.step, 1.0, 0.0)
         return self._hand_over(means)
 
     def _hand_over(self, means: Any) -> float:
@@ -233,13 +196,13 @@ class GridCG:
                 )
             # Vectors are scaled: b by scale_k, and p with it.
             beta = last / self.scale * product / before
-            energy = _direction(self.p, self.z, h.count, h.line, h.dtype.type(beta))
+            energy = _direction(self.p, self.z, h.count, h.step, h.dtype.type(beta))
             if not energy > 0.0:
                 break
             alpha, last = product / energy / self.scale, self.scale
             # The next residual is about a tenth of this one; its scale need not be exact.
             self.scale = math.ldexp(1.0, -math.frexp(norm / math.sqrt(h.unknowns))[1])
-            norm = math.sqrt(_advance(self.x, self.r, self.b, self.p, h.count, h.line, alpha, self.scale))
+            norm = math.sqrt(_advance(self.x, self.r, self.b, self.p, h.count, h.step, alpha, self.scale))
             done += 1
             if norm <= target or done % REFRESH == 0 or done == maxiter:
                 recursive, norm = norm, self._residual(b, means)

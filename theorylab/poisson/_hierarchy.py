@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _cycle as c
-from ._hierarchy_coarse import aggregate, couple, dense_matrix, diagonals, own_weights
+from . import _layout as c
+from ._aggregates import aggregate
+from ._coarse_cycle import bottom, coarse_cycle
+from ._coarsest import dense_matrix
+from ._fine_cycle import down, up
+from ._hierarchy_coarse import couple, diagonals, own_weights
 from ._hierarchy_fine import (
     block_components,
     cell_bytes,
@@ -17,6 +21,7 @@ from ._hierarchy_fine import (
     pad_flags,
     split_blocks,
 )
+from ._recipes import FLOOR, revisit
 
 __all__ = ["COARSEST", "Hierarchy"]
 
@@ -24,6 +29,9 @@ Array = NDArray[Any]
 
 #: At most so many coupled unknowns are solved densely.
 COARSEST = 64
+#: Levels from this one on, with 1/64 of the cells or fewer, may be visited twice in a cycle: all of them, for
+#: the bound of `revisit` does not hold for a chain of levels visited once.
+TWICE = {2: 3, 3: 2}
 
 
 def _grown(array: Array, size: int, keep: int) -> Array:
@@ -52,11 +60,16 @@ class Hierarchy:
     """
 
     def __init__(self, flags: Array, recipe: tuple[float, ...], dtype: Any) -> None:
-        w1, w2, w1c, w2c, tf, td, oc, alpha = recipe
-        self.q = np.array([w1, w2, w1c, w2c, tf, td, oc, alpha, 0.02, 1.0, 0.0, 0.5], dtype)
+        self.q = np.array([0.0] * 8 + [FLOOR, 1.0, 0.0, 0.5, 0.0], dtype)
+        self.set_recipe(recipe)
         self.dtype = np.dtype(dtype)
         self.shape: tuple[int, ...] = ()
         self.update(flags)
+
+    def set_recipe(self, recipe: tuple[float, ...]) -> None:
+        """Take other numbers, which the next update brings to the couplings."""
+        self.q[:8] = recipe
+        self.q[c.DAMP] = revisit(recipe)
 
     def _allocate(self, shape: tuple[int, ...]) -> None:
         """Lay the levels of a grid out and get their memory."""
@@ -68,7 +81,7 @@ class Hierarchy:
             row = padded[1] * (padded[2] if line else 1)
             cells = padded[0] * row
             rows.append(
-                [0, cells, cells, padded[0], row, line, row + line + 1, cells - row - line - 1, 0, 0, 0, 0]
+                [0, cells, cells, padded[0], row, line, row + line + 1, cells - row - line - 1, 0, 0, 0, 0, 1]
             )
             if max(sides) == 1:
                 break
@@ -105,6 +118,7 @@ class Hierarchy:
         pad_flags(flags if step else flags[None], self.flags, step)
         live = cell_bytes(self.flags, self.count, self.kind, step)
         self.line, self.unknowns = step, max(live, 1)
+        self.step = step or None
         self.plan[:, [c.LINK0, c.LINK1, c.GROUP0, c.GROUP1]] = 0
         self.unknowns_per_level = [live]
         last = 0
@@ -113,6 +127,9 @@ class Hierarchy:
             while live > COARSEST and last + 1 < len(self.plan):
                 live = self._next_level(last)
                 last += 1
+        self.plan[:, c.VISITS] = 1
+        if self.q[c.DAMP] > 0.0:
+            self.plan[TWICE[len(self.shape)] : last, c.VISITS] = 2
         self.levels = self.plan[: last + 1]
         self._solve_coarsest(last, live)
 
@@ -157,7 +174,8 @@ class Hierarchy:
         new = int(fine[c.LINK1])
         while True:
             self._open_level(l + 1, added)
-            links = couple(self.A, fine, coarse, self.agg, self.li, self.lj, self.lw, new, self.q)
+            links = couple(self.A, fine, coarse, self.agg, self.cell[start : start + pairs], self.li, self.lj,
+                           self.lw, new, self.q)  # fmt: skip
             if links <= self.li.size:
                 break
             self._grow_links(links, new)
@@ -217,10 +235,23 @@ class Hierarchy:
         self.dense = dense.astype(self.dtype)
         if self.work.shape[1] < cells:
             self.work = np.zeros((3, cells), self.dtype)
+        count = self.count.reshape(-1)
+        np.divide(1.0, count, out=self.work[0, :cells], where=count > 0, casting="same_kind")
 
     def cycle(self, b: Array, x: Array) -> float:
         """Write ``x = B b`` on padded grids and return ``b . x``; both are zero in the ring and off FLUID."""
+        if len(self.levels) == 1:
+            flat, right = x.reshape(-1), b.reshape(-1)
+            bottom(flat, right, self.work[0, : flat.size], self.corner, self.dense, self.q)
+            return float(right.astype(np.float64) @ flat)
+        step, one = self.step, self.levels[1]
+        start, stop = one[c.START], one[c.START] + one[c.SIZE]
+        mc, sc = one[c.ROW], one[c.LINE]
+        down(b, x, self.count, self.kind, step, self.scratch, self.A[c.RHS, start:stop], mc, sc, self.first,
+             self.cell, self.target, self.q)  # fmt: skip
+        coarse_cycle(self.A, self.levels, step, self.work, self.li, self.lj, self.lw, self.cell, self.target,
+                     self.corner, self.dense, self.q)  # fmt: skip
         return float(
-            c.cycle(b, x, self.count, self.kind, self.scratch, self.A, self.levels, self.work, self.li,
-                    self.lj, self.lw, self.cell, self.target, self.first, self.corner, self.dense, self.q)
+            up(b, x, self.count, self.kind, step, self.scratch, self.A[c.X, start:stop], mc, sc, self.first,
+               self.cell, self.target, self.q)
         )  # fmt: skip

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from theorylab._lib.jit import jit
 
-from ._cycle import AIR_COUPLING, ALPHA, CELLS, FACE0, FACE1, FACE2, HALF, LINE, ROW, START
+from ._layout import AIR_COUPLING, ALPHA, CELLS, FACE0, FACE1, FACE2, HALF, LINE, ROW, START
 
 __all__ = ["block_components", "cell_bytes", "couple_blocks", "couple_split", "pad_flags", "split_blocks"]
 

@@ -67,7 +67,7 @@ class _Case:
         if self.outer is None:
             self.outer = GridCG(Hierarchy(self.flags, recipe, np.float32))
         hierarchy = self.outer.hierarchy
-        hierarchy.q[:8] = recipe
+        hierarchy.set_recipe(recipe)
         hierarchy.update(self.flags)
         try:
             _, history, done = self.outer.solve(self.b, None, 1e-14, 0.0, iterations, self.means)
@@ -204,6 +204,7 @@ def train_recipe(
 
     start_rate = -loss(first)
     simplex = np.vstack([first, first * (1.0 + 0.15 * np.eye(8))])
+    simplex[5, 4] = min(0.85 * first[4], 0.9)  # a smaller tF allows second visits, see `revisit`
     minimize(
         loss, first, method="Nelder-Mead", callback=late,
         options={

@@ -12,10 +12,12 @@ import numpy as np
 
 from theorylab._lib.checks import as_float_array
 
-__all__ = ["NAMES", "Certificate", "certify", "digest", "get_recipe", "load_learned"]
+__all__ = ["FLOOR", "NAMES", "Certificate", "certify", "digest", "get_recipe", "load_learned", "revisit"]
 
 Recipe = tuple[float, ...]
 
+#: The least weight of the own aggregate in the transfer.
+FLOOR = 0.02
 #: What the eight numbers are called.
 NAMES = ("w1", "w2", "w1c", "w2c", "tF", "tD", "oc", "alphaD")
 _DEFAULT = {2: (0.6, 1.1, 0.6, 1.1, 1.0, 1.0, 1.0, 1.0), 3: (0.6, 1.1, 0.6, 1.1, 1.5, 1.5, 1.0, 1.0)}
@@ -54,6 +56,29 @@ def certify(recipe: Recipe, nu: int = 2) -> Certificate:
         points = [0.2, 2.0] + [t for t in vertex if 0.2 < t < 2.0]
         value = max(value, *(abs((1 - u * t) * (1 - v * t)) for t in points))
     return Certificate(bool(holds), float(value))
+
+
+def revisit(recipe: Recipe) -> float:
+    """Return the damping of the first of two visits that keeps the cycle definite; 0 if none is known to.
+
+    Two visits apply ``(1 + w) B - w B A B``, which is definite while the eigenvalues of B A stay below
+    1 + 1/w, and which has eigenvalues of at most (1 + w)^2 / 4w times A. One visit is ``I - B A =
+    S^T (I - oc P B_c P^T A) S`` with a contraction S, so that its eigenvalues are at most oc k times those of
+    the level below, where ``|P e|_A^2 <= k |e|_Ac^2``. Both hold on all levels if w <= 4 / (oc k) - 1.
+
+    A bound k: the transfer is ``P = (I - tF D^-1 L - D^-1 T C) P0`` with the couplings to AIR C and factors
+    T between tF and tD, less than tD where the weight of the own aggregate is at its floor. With
+    A' = L + (T / tF) C >= A it is a sweep of weight tF on A', and on rows with a share c of AIR tF times the
+    eigenvalues of D^-1 A' are at most ``2 tF (1 - c) + min(tD c, 1 - floor)``. What is left,
+    ``P0^T A' P0``, is at most 2 max(1, tD / (tF alphaD)) times the coarse operator (7.1).
+    """
+    tf, td, oc, alpha = recipe[4:]
+    if not (0.0 < tf <= 1.0 - FLOOR and td >= tf and oc > 0.0 and alpha > 0.0 and certify(recipe).holds):
+        return 0.0
+    top = max(2 * tf * (1 - c) + min(td * c, 1 - FLOOR) for c in (0.0, min(1.0, (1 - FLOOR) / td), 1.0))
+    k = 2.0 * max(1.0, (top - 1.0) ** 2) * max(1.0, td / (tf * alpha))
+    damping = min(4.0 / (oc * k) - 1.0, 1.0)
+    return damping if damping >= 0.5 else 0.0
 
 
 def digest(recipe: Any) -> str:
