@@ -28,11 +28,12 @@ from typing import Any
 
 from ._cost import Cost, Tally
 from ._fisher import fisher_inverse
-from ._influence import glm_rows, influence, remove_points
+from ._influence import glm_rows, influence
 from ._inverse import FisherInverse
 from ._leave_one_out import leave_one_out
 from ._obs import OBSResult, obs_prune, obs_saliency
 from ._obs_gradual import obs_prune_gradual
+from ._removal import remove_points
 from ._sliding import SlidingFisherInverse
 
 __all__ = [
