@@ -166,6 +166,7 @@ def test_a_refused_gradient_leaves_the_window_bit_identical(filled, norm):
         (inf, "g contains -inf in entry 2"),
         (np.ones(7), r"\(7,\), expected \(6,\)"),
         (np.ones((6, 2)), "pass batches to extend"),
+        (np.ones((1, 6)), "pass batches to extend"),
         (np.full(6, 1e200), "g overflows float32"),
     ]:
         for call in (inv.update, inv.update_solve, lambda g: inv.update_solve(g, np.ones(6))):

@@ -176,9 +176,7 @@ class SlidingFisherInverse(FisherInverse):
 
     def _accept(self, g: Any) -> tuple[Array, float, np.dtype[Any], Any]:
         """Return the gradient as it will be stored, its scale, its dtype, and how to hand a result back."""
-        array, restore = accept_vector(g, self.d, "g", "d", finite=self._check_finite)
-        if array.ndim != 1:
-            raise ValueError(f"g has shape {array.shape}, expected ({self.d},); pass batches to extend")
+        array, restore = accept_vector(g, self.d, "g", "d", finite=self._check_finite, single=True)
         stored, scale = narrowed(array, self._storage)
         return stored, scale, array.dtype, restore
 
