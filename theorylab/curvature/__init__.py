@@ -18,7 +18,8 @@ True
 
 Read in this order: `_row_reader` and `_rows` (the rows and the passes over them), `_factor`, `_dual`
 and `_primal` (the two sides of Woodbury's identity), `_operator` and `_inverse` (the public object),
-`_sliding_factor` and `_sliding` (the window), `_reference` (the algorithms as published).
+`_sliding_factor` and `_sliding` (the window), `_reference` (the algorithms as published); then what is
+built on them: `_obs` (pruning), `_influence`, `_removal` and `_leave_one_out` (training points).
 """
 
 from __future__ import annotations
