@@ -83,6 +83,8 @@ def test_blocks(blocks):
 def test_weights(weights):
     with pytest.raises(ValueError, match="weights"):
         cv.fisher_inverse(G, 1.0, weights=weights)
+    with pytest.raises(ValueError, match=r"weights\[2\] is 0, expected positive numbers"):
+        cv.fisher_inverse(G, 1.0, weights=[1, 2, 0, 1])
 
 
 @pytest.mark.parametrize("name", ["side", "method", "accumulate"])

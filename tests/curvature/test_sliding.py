@@ -166,6 +166,7 @@ def test_a_refused_gradient_leaves_the_window_bit_identical(filled, norm):
         (inf, "g contains -inf in entry 2"),
         (np.ones(7), r"\(7,\), expected \(6,\)"),
         (np.ones((6, 2)), "pass batches to extend"),
+        (np.ones((1, 6)), "pass batches to extend"),
         (np.full(6, 1e200), "g overflows float32"),
     ]:
         for call in (inv.update, inv.update_solve, lambda g: inv.update_solve(g, np.ones(6))):
@@ -216,6 +217,24 @@ def test_a_damping_that_rounding_hides_warns_as_in_the_static_class(d, norm):
         with pytest.warns(LinAlgWarning, match="kappa") as record:
             inv.with_damping(0.9 * hidden)
         assert record[0].filename == __file__
+
+
+def test_a_smaller_count_that_hides_the_damping_warns():
+    G = rows(4, 9)
+    G[3] *= 1e-8  # sigma_max stays, N falls from 4 to 3
+    hidden = 4 * U * np.linalg.norm(G, 2) ** 2 / 4
+    inv = cv.SlidingFisherInverse(9, 4, 1.1 * hidden, dtype="float64", norm="count")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LinAlgWarning)
+        inv.extend(G)
+    before = pickle.dumps(inv.state_dict())
+    with pytest.raises(LinAlgWarning):  # an error if so wished: then the row stays
+        inv.remove(3)
+    assert pickle.dumps(inv.state_dict()) == before
+    with pytest.warns(LinAlgWarning, match="kappa") as record:
+        inv.remove(3)
+    assert record[0].filename == __file__
+    assert inv.n_filled == 3
 
 
 @pytest.mark.filterwarnings("ignore:kappa")

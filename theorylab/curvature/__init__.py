@@ -18,7 +18,8 @@ True
 
 Read in this order: `_row_reader` and `_rows` (the rows and the passes over them), `_factor`, `_dual`
 and `_primal` (the two sides of Woodbury's identity), `_operator` and `_inverse` (the public object),
-`_sliding_factor` and `_sliding` (the window), `_reference` (the algorithms as published).
+`_sliding_factor` and `_sliding` (the window), `_reference` (the algorithms as published); then what is
+built on them: `_obs` (pruning), `_influence`, `_removal` and `_leave_one_out` (training points).
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from typing import Any
 
 from ._cost import Cost, Tally
 from ._fisher import fisher_inverse
-from ._influence import glm_rows, influence, remove_points
+from ._influence import glm_rows, influence
 from ._inverse import FisherInverse
 from ._leave_one_out import leave_one_out
 from ._obs import OBSResult, obs_prune, obs_saliency
 from ._obs_gradual import obs_prune_gradual
+from ._removal import remove_points
 from ._sliding import SlidingFisherInverse
 
 __all__ = [

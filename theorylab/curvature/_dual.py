@@ -75,6 +75,11 @@ class Dual:
         if self.rows.m:
             warn_if_singular(self.weighted_square() / self.damping, self.kappa, self.damping, stacklevel + 1)
 
+    def ill_conditioned(self) -> bool:
+        """Tell whether trace and smallest pivot point to a condition number of K beyond 1e4."""
+        trace = np.sum(self.gram.diagonal() + self.damping * self.share)
+        return not trace <= 1e4 * self.factor.L.diagonal().min(initial=np.inf) ** 2
+
     def keep_white(self) -> None:
         """Store ``V = L^-1 G``, so that one element costs O(m)."""
         V = np.empty((self.rows.m, self.d))

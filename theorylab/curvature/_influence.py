@@ -1,4 +1,4 @@
-"""Influence of training points, and their removal from a fitted model.
+"""Influence of training points on a fitted model, and what their removal needs.
 
 The model minimises ``J(theta) = (1/n) sum_i l_i(theta) + (lam/2) |theta|^2``. Its
 curvature is ``A = lam I + (1/n) sum_i h_i h_i^T`` with one row `h_i` for each
@@ -11,18 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
 from .._lib.checks import as_float_array, check_choice, check_shape
-from ._dual import Dual
 from ._exchange import from_torch, like
-from ._fisher import fisher_inverse
 from ._inputs import accept_damping
 from ._inverse import FisherInverse
-from ._parallel import serial_blas, times
+from ._parallel import times
 
-__all__ = ["common_factors", "glm_rows", "influence", "penalty", "remove_points", "same_model"]
+__all__ = ["common_factors", "glm_rows", "influence", "penalty", "same_model"]
 
 Float = NDArray[np.float64]
 
@@ -140,108 +137,6 @@ def influence(inv: FisherInverse, g_test: ArrayLike, G_train: ArrayLike) -> Any:
     return like(times(train, inv.solve(test, refine=1)) / inv.norm, g_test)
 
 
-def remove_points(
-    theta: ArrayLike,
-    rows: ArrayLike,
-    grads: ArrayLike,
-    idx: int | ArrayLike,
-    damping: float,
-    *,
-    method: Literal["newton", "influence"] = "newton",
-) -> Any:
-    """Compute the parameters after training points are removed, without training again.
-
-    Parameters
-    ----------
-    theta : array_like, shape (p,)
-        Minimiser of ``(1/n) sum_i l_i + (lam/2) |theta|^2``.
-    rows : array_like, shape (n, p)
-        Curvature rows, as from :func:`glm_rows`.
-    grads : array_like, shape (n, p)
-        Gradients of the losses at `theta`.
-    idx : int or array_like of int or bool
-        The points to remove; negative indices count from the end.
-    damping : float
-        The penalty lam.
-    method : {"newton", "influence"}
-        "newton" takes a Newton step on the remaining data, exact for squared
-        loss. "influence" keeps the curvature of all data; for one point its
-        error relative to the true change is the leverage of that point.
-
-    Returns
-    -------
-    ndarray, shape (p,)
-        New parameters. The divisor stays ``n = len(rows)``.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not match, a point named twice, NaN or infinity.
-    IndexError
-        For an index beyond the n points.
-
-    Notes
-    -----
-    Newton: ``theta + A_R^-1 (1/n) sum_S g_i`` with A_R from the rows that remain;
-    influence: ``theta + A^-1 (1/n) sum_S g_i``. Where each gradient is a multiple
-    of its row, as in every generalised linear model, both are computed as
-    products with stored rows, which do not cancel at small damping:
-    ``A_R^-1 H_S^T c = A^-1 H_S^T (I - H_S A^-1 H_S^T / n)^-1 c``.
-
-    Cost: one factorisation of the smaller side of `rows` and two passes.
-
-    References
-    ----------
-    .. [1] P. W. Koh, P. Liang, "Understanding black-box predictions via
-       influence functions", ICML 2017.
-    .. [2] J. Jia et al., "Model sparsity can simplify machine unlearning",
-       NeurIPS 2023.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from theorylab import curvature as cv
-    >>> rng = np.random.default_rng(0)
-    >>> X, y, lam = rng.standard_normal((50, 3)), rng.standard_normal(50), 0.1
-    >>> fit = lambda X, y: np.linalg.solve(X.T @ X / 50 + lam * np.eye(3), X.T @ y / 50)
-    >>> theta = fit(X, y)
-    >>> rows, grads = cv.glm_rows(X, y, theta, "gaussian")
-    >>> forgotten = cv.remove_points(theta, rows, grads, [4, 7], lam)
-    >>> bool(np.allclose(forgotten, fit(np.delete(X, [4, 7], axis=0), np.delete(y, [4, 7]))))
-    True
-    """
-    check_choice(method, "method", ("newton", "influence"))
-    start, H, G, eps = same_model(theta, rows, grads)
-    lam = penalty(damping, H)
-    n, p = H.shape
-    S = _points(idx, n)
-    if S.size == 0:
-        return like(start.copy(), theta)
-    c = common_factors(H[S], G[S], eps)
-    if c is None or p <= n:
-        kept = H.copy()
-        if method == "newton":
-            kept[S] = 0.0
-        step = fisher_inverse(kept, lam, norm=n).solve(G[S].sum(axis=0), refine=1) / n
-        return like(start + step, theta)
-    inv = fisher_inverse(H, lam, norm=n)
-    weights = np.zeros((n, S.size))
-    weights[S, np.arange(S.size)] = 1.0
-    inverse_rows = np.asarray(inv.solve_rows(weights))
-    with serial_blas():
-        if method == "newton":
-            c = cho_solve(cho_factor(_remainder(inv)[np.ix_(S, S)]), c)
-        step = inverse_rows @ c / n
-    return like(start + step, theta)
-
-
-def _remainder(inv: FisherInverse) -> Float:
-    """Return ``I - H A^-1 H^T / n`` where the points are fewer than the parameters: ``n lam K^-1``."""
-    part = inv._parts[0][1]
-    assert isinstance(part, Dual)
-    return part.remainder()
-
-
 def same_model(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike) -> tuple[Float, Float, Float, float]:
     """Check parameters, rows and gradients against each other; the last is the precision they came in."""
     arrays = [as_float_array(from_torch(x), name, ndim=2) for x, name in ((rows, "rows"), (grads, "grads"))]
@@ -268,31 +163,14 @@ def penalty(damping: float | tuple[str, float], rows: Float) -> float:
     return value * mean
 
 
-def _points(idx: int | ArrayLike, n: int) -> NDArray[np.intp]:
-    """Normalise indices or a boolean mask to distinct positions."""
-    picked = np.atleast_1d(np.asarray(from_torch(idx)))
-    if picked.dtype == np.bool_:
-        check_shape(picked, (n,), "idx", "as a boolean mask over the points")
-        return np.flatnonzero(picked)
-    if picked.ndim != 1 or (picked.size and picked.dtype.kind not in "iu"):
-        raise TypeError(
-            f"idx must hold integers or be a boolean mask, got {picked.dtype} of shape {picked.shape}"
-        )
-    points = picked.astype(np.intp)
-    outside = (points < -n) | (points >= n)
-    if outside.any():
-        raise IndexError(f"idx contains {points[outside][0]}, but there are {n} points")
-    points = points % n
-    values, counts = np.unique(points, return_counts=True)
-    if values.size < points.size:
-        raise ValueError(f"idx names point {values[counts > 1][0]} more than once")
-    return points
-
-
 def common_factors(rows: Float, grads: Float, eps: float) -> Float | None:
     """Return c with ``grads[i] = c[i] rows[i]``, or None where they are not parallel up to `eps`."""
-    size = np.einsum("ij,ij->i", rows, rows)
-    c = np.divide(np.einsum("ij,ij->i", rows, grads), size, out=np.zeros_like(size), where=size > 0)
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    largest[largest == 0] = 1.0
+    unit = rows / largest[:, None]  # of which squares neither overflow nor vanish
+    size = np.einsum("ij,ij->i", unit, unit)
+    c = np.divide(np.einsum("ij,ij->i", unit, grads), size, out=np.zeros_like(size), where=size > 0)
+    c /= largest
     off = np.abs(grads - c[:, None] * rows).max(axis=1, initial=0.0)
     # Rows and gradients are each x_i times a scalar, rounded once; the second term is the rounding of c.
     slack = 8 * eps + 16 * rows.shape[1] * np.finfo(np.float64).eps

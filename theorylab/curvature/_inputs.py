@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from .._lib.backend import is_cupy, is_torch
-from .._lib.checks import as_float_array, check_real
+from .._lib.checks import as_float_array, check_real, check_shape
 from ._storage import widen
 
 __all__ = ["accept_damping", "accept_rows", "accept_vector", "first_bad_row"]
@@ -80,11 +80,14 @@ def first_bad_row(G: Any, bfloat16: bool, name: str = "G") -> str | None:
     return None
 
 
-def accept_vector(x: Any, length: int, name: str, axis: str, *, finite: bool = True) -> tuple[Array, Restore]:
-    """Return `x` of shape (length,) or (length, k) as float32 or float64, and how to hand a result back.
+def accept_vector(
+    x: Any, length: int, name: str, axis: str, *, finite: bool = True, single: bool = False
+) -> tuple[Array, Restore]:
+    """Return `x` as float32 or float64, and how to hand a result back.
 
-    Results have the floating dtype of `x` and its library; float16 gets
-    float32, whose range can hold ``x / damping``.
+    The shape is (length,), or (length, k) unless `single`. Results have the
+    floating dtype of `x` and its library; float16 gets float32, whose range
+    can hold ``x / damping``.
     """
     restore: Restore = _same
     if is_torch(x):
@@ -102,6 +105,8 @@ def accept_vector(x: Any, length: int, name: str, axis: str, *, finite: bool = T
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     array = as_float_array(array, name, finite=finite)
+    if single and array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}, expected ({length},); pass batches to extend")
     if array.ndim not in (1, 2) or array.shape[0] != length:
         raise ValueError(
             f"{name} has shape {array.shape}, expected ({length},) or ({length}, k), as {axis} = {length}"
@@ -111,6 +116,16 @@ def accept_vector(x: Any, length: int, name: str, axis: str, *, finite: bool = T
 
 def _same(y: Array) -> Any:
     return y
+
+
+def accept_weights(weights: Any, m: int) -> Array:
+    """Return a copy of the positive weights of `m` rows."""
+    array = as_float_array(weights, "weights", ndim=1, dtype=np.float64, copy=True)
+    check_shape(array, (m,), "weights", "one for each row of G")
+    if not np.all(array > 0):
+        i = int(np.argmin(array > 0))
+        raise ValueError(f"weights[{i}] is {array[i]:g}, expected positive numbers; leave such rows out")
+    return array
 
 
 def accept_damping(damping: Any) -> tuple[float, bool]:

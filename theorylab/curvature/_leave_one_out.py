@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import qr, solve_triangular
 
 from ._exchange import like
 from ._factor import warn_if_singular
+from ._graded_qr import Triangle, graded_qr
 from ._influence import common_factors, penalty, same_model
 from ._parallel import serial_blas
 
@@ -113,7 +113,7 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
 def _solve_points(H: Float, G: Float, ridge: float) -> tuple[Float, Float, Float, float]:
     """Return ``A^-1 h_i``, ``1 - h_i`` as a difference, ``A^-1 g_i`` and the condition of A, where p <= n."""
     n, p = H.shape
-    Q, R = _graded_qr(np.concatenate([H, ridge * np.eye(p)]))
+    Q, R = graded_qr(np.concatenate([H, ridge * np.eye(p)]))
     X, pivots = Q[:n], np.abs(np.diagonal(R.R))
     kappa = float(pivots.max() / pivots.min()) ** 2
     return n * R.right(X), 1.0 - np.einsum("ij,ij->i", X, X), n * R.right(R.left(G)), kappa
@@ -123,42 +123,11 @@ def _solve_fitted(others: Float, rows: Float, ridge: float) -> tuple[Float, Floa
     """Return ``A^-1 h_i`` and ``1 - h_i`` of `rows` as a sum of squares, and a basis of their span."""
     k, p = rows.shape
     n = len(others) + k
-    R = _graded_qr(np.concatenate([others, ridge * np.eye(p)]))[1] if len(others) else _Triangle(ridge)
+    R = graded_qr(np.concatenate([others, ridge * np.eye(p)]))[1] if len(others) else Triangle(ridge)
     X = R.left(rows)
-    Q, T = _graded_qr(np.concatenate([X.T, np.eye(k)]))
+    Q, T = graded_qr(np.concatenate([X.T, np.eye(k)]))
     W = T.left(np.eye(k))
     left = np.einsum("ij,ij->i", W, W)
     V, loose = W @ Q[:p].T, left > 0.5
     V[loose] = T.right(W[loose]) @ X  # a short row is a small part of Q, but all of its own product
     return n * R.right(V), left, Q[:p]
-
-
-class _Triangle:
-    """The triangle R of pivoted QR factors, ``M[:, order] = Q R``, or a number in its place."""
-
-    def __init__(self, R: Float | float, order: NDArray[np.intp] | None = None) -> None:
-        self.R, self.order = R, order
-
-    def left(self, rows: Float) -> Float:
-        """Return ``rows P R^-1``."""
-        if self.order is None:
-            return rows / self.R
-        X: Float = solve_triangular(self.R, rows[:, self.order].T, trans="T").T
-        return X
-
-    def right(self, X: Float) -> Float:
-        """Return ``X R^-T P^T``."""
-        if self.order is None:
-            return X / self.R
-        rows = np.empty(X.shape)
-        rows[:, self.order] = solve_triangular(self.R, X.T).T
-        return rows
-
-
-def _graded_qr(stack: Float) -> tuple[Float, _Triangle]:
-    """Factor with the largest rows first and columns exchanged: errors are small in every row by itself."""
-    rows = np.argsort(-np.abs(stack).max(axis=1, initial=0.0), kind="stable")
-    sorted_Q, R, order = qr(stack[rows], mode="economic", pivoting=True, overwrite_a=True)
-    Q = np.empty_like(sorted_Q)
-    Q[rows] = sorted_Q
-    return Q, _Triangle(R, order)

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from .._lib.checks import as_float_array, check_choice, check_int, check_real
+from .._lib.checks import check_choice, check_int, check_real
 from .._lib.rng import RNGLike, as_generator
 from ._cost import Cost
 from ._dual import Dual
-from ._inputs import accept_damping, accept_rows, accept_vector, first_bad_row
+from ._inputs import accept_damping, accept_rows, accept_vector, accept_weights, first_bad_row
 from ._primal import Primal
 from ._rows import Rows
 from ._storage import LARGEST
@@ -95,11 +95,7 @@ class InverseOperator(LinearOperator):
         self._check_finite = check_finite
         self._weights = None
         if weights is not None:
-            self._weights = as_float_array(weights, "weights", ndim=1, dtype=np.float64, copy=True)
-            if self._weights.shape != (rows.m,) or not np.all(self._weights > 0):
-                raise ValueError(
-                    f"weights has shape {self._weights.shape}, expected ({rows.m},) positive numbers"
-                )
+            self._weights = accept_weights(weights, rows.m)
         self.blocks = _block_sizes(blocks, rows.d)
         parts = self._assemble(rows, side, bfloat16)
         if relative:

@@ -148,17 +148,17 @@ class Primal:
     def solve_rows(self, C: Array, dtype: Any) -> Array:
         """Return ``A^-1 G^T C``."""
         y = self.solve(self.rows.combine(C), 0, np.float64)
-        if self._ill_conditioned():
+        if self.ill_conditioned():
             c, refined = C.reshape(self.rows.m, -1), y.reshape(self.d, -1)
             for _ in range(2):
                 refined = refined + self._raw_solve(self._row_residual(c, refined))
             y = refined.reshape(y.shape)
         return y.astype(dtype, copy=False)
 
-    def _ill_conditioned(self) -> bool:
+    def ill_conditioned(self) -> bool:
         """Tell whether trace and smallest pivot point to a condition number of a block beyond 1e4."""
         smallest = np.einsum("kii->ki", self.L).min(axis=1)
-        return bool(np.any(np.einsum("kii->k", self.moment) > 1e4 * smallest**2))
+        return not np.all(np.einsum("kii->k", self.moment) <= 1e4 * smallest**2)
 
     def _row_residual(self, c: Array, y: Array) -> Array:
         """Return ``G^T (c - G y / share) - lam y``, whose first term is rounded once.

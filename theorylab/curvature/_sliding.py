@@ -176,9 +176,7 @@ class SlidingFisherInverse(FisherInverse):
 
     def _accept(self, g: Any) -> tuple[Array, float, np.dtype[Any], Any]:
         """Return the gradient as it will be stored, its scale, its dtype, and how to hand a result back."""
-        array, restore = accept_vector(g, self.d, "g", "d", finite=self._check_finite)
-        if array.ndim != 1:
-            raise ValueError(f"g has shape {array.shape}, expected ({self.d},); pass batches to extend")
+        array, restore = accept_vector(g, self.d, "g", "d", finite=self._check_finite, single=True)
         stored, scale = narrowed(array, self._storage)
         return stored, scale, array.dtype, restore
 
@@ -267,12 +265,27 @@ class SlidingFisherInverse(FisherInverse):
             raise
 
     def remove(self, age: int) -> None:
-        """Take out the row of the given age, 0 for the oldest; O(d + m^2)."""
+        """Take out the row of the given age, 0 for the oldest.
+
+        Raises
+        ------
+        IndexError
+            For an age beyond the rows in the window.
+
+        Warns
+        -----
+        LinAlgWarning
+            With ``norm="count"``, where the smaller N leaves a damping that is lost in rounding.
+
+        Notes
+        -----
+        Cost: O(d + m^2); O(m^3) with ``norm="count"``, because N changes the whole diagonal of K.
+        """
         n = self._K.n
         age = check_int(age, "age")
         if not -n <= age < n:
             raise IndexError(f"age {age} is out of bounds for a window with {n} rows")
-        slot, last = self._K.remove(age % n)
+        slot, last = self._K.remove(age % n, stacklevel=3)
         self._buffer[slot] = self._buffer[last]
         self._refresh()
 
@@ -297,7 +310,7 @@ class SlidingFisherInverse(FisherInverse):
         state["damping"] = self._relative(value, self._parts) if relative else value
         other = self.from_state_dict(state)
         other._K.refactor(other._K.slots)
-        other._K.warn(other._K.n, stacklevel=3)
+        other._K.warn(other._K.slots, stacklevel=3)
         return other
 
     # --- keeping ---------------------------------------------------------------------------------------

@@ -87,19 +87,20 @@ class SlidingFactor:
         self.gram[slot, : products.size] = self.gram[: products.size, slot] = products
         self.scale[slot] = scale
         try:
-            self.warn(len(order), stacklevel + 1)
+            self.warn(order, stacklevel + 1)
             self._grow(order, full)
         except Exception:
             self.gram[slot], self.gram[:, slot], self.scale[slot] = before
             raise
         self.slots = order
 
-    def warn(self, n: int, stacklevel: int) -> None:
-        """Warn if the damping is lost in the rounding of the Gram of the rows in the first `n` slots."""
-        ridge = self.damping * self.share(slice(n), n)
+    def warn(self, slots: list[int], stacklevel: int) -> None:
+        """Warn if the damping is lost in the rounding of the Gram of the rows in `slots`."""
+        ridge = self.damping * self.share(slots, len(slots))
         with np.errstate(over="ignore"):
-            bound = float(np.sum(self.gram.diagonal()[:n] / ridge))
-        warn_if_singular(bound, lambda: condition(self.gram[:n, :n], ridge), self.damping, stacklevel + 1)
+            bound = float(np.sum(self.gram[slots, slots] / ridge))
+        block = np.ix_(slots, slots)
+        warn_if_singular(bound, lambda: condition(self.gram[block], ridge), self.damping, stacklevel + 1)
 
     def _grow(self, order: list[int], full: bool) -> None:
         """Make the factor of the rows in `order`, whose last one is new."""
@@ -130,12 +131,17 @@ class SlidingFactor:
         ridge = self.damping * self.share(order, n)
         self.U[:n, :n] = cholesky(self.gram[np.ix_(order, order)], ridge, self.damping).L.T
 
-    def remove(self, age: int) -> tuple[int, int]:
-        """Take out the row of the given age; return its slot, and that of the row to be moved there."""
+    def remove(self, age: int, stacklevel: int) -> tuple[int, int]:
+        """Take out the row of the given age; return its slot, and that of the row to be moved there.
+
+        Warn where the smaller N makes the damping one that rounding hides.
+        """
         n = self.n
         slot, last = self.slots[age], n - 1
         if self.norm(n - 1) != self.norm(n):
-            self.refactor([s for s in self.slots if s != slot])
+            rest = [s for s in self.slots if s != slot]
+            self.warn(rest, stacklevel + 1)
+            self.refactor(rest)
         else:
             self.cost.add("slide", 3 * (n - 1 - age) ** 2)
             delete_row(self.U[:n, :n], age, self._spare)
