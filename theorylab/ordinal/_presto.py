@@ -297,7 +297,7 @@ def presto_path(
     Newton step costs three Grams of the rows, n p^2 each, for any number of classes; wider data are
     screened by the sequential strong rule, and the final certificate covers all features. With "train"
     a log barrier falls to 1e-5 in steps of ten, and primal-dual Newton steps on the support finish the fit,
-    with multipliers from which the gap is computed. Should they fail (more than 1200 unknowns, say), the
+    with multipliers from which the gap is computed. Should they fail (more than 3000 unknowns, say), the
     barrier goes on to 1e-8, where rounding leaves a gap of some 1e-9.
 
     References
