@@ -78,7 +78,7 @@ def test_newton_step_with_and_without_elimination(monkeypatch):
         monkeypatch.setattr(polish, "STIFF", stiff)
         move, y_new = polish._newton_step(B.T @ B, A, free, g, y, d, 1e-6)
         assert not np.delete(move, free).any()
-        # Both lines of the linear system, with its regularisation of 1e-13 and roundings of up to y / d = 1e6.
+        # Both lines of the linear system, with its regularisation of 1e-13 and roundings up to y / d = 1e6.
         assert np.abs((B.T @ B @ move + g - y_new @ A)[free]).max() <= 1e-9 * np.abs(y_new).max()
         assert np.abs(d * y_new + y * (A @ move) - 1e-6).max() <= 1e-9
         steps.append(move)
