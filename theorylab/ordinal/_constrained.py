@@ -41,10 +41,12 @@ class Constrained:
         max_iter: int,
     ) -> Point:
         """Follow the barrier down and go on towards zero; the gap is that of the constrained problem."""
+        barriers = BARRIERS
         if self.last is not None:
             theta[:] = self.last  # the extrapolated point lies too close to the constraints to start from
+            barriers = BARRIERS[2:]  # heavier ones would only lead away from it
         total, residuals, thetas, duals = 0, [np.inf], [], []
-        for mu in BARRIERS:
+        for mu in barriers:
             self.wide.w = np.where(self.pseudo, mu * self.base, self.base)
             inner = Own(self.wide, stiff=True)
             certified = mu in BARRIERS[-3:]  # the heavier ones only lead there
