@@ -44,7 +44,7 @@ class Constrained:
         barriers = BARRIERS
         if self.last is not None:
             theta[:] = self.last  # the extrapolated point lies too close to the constraints to start from
-            barriers = BARRIERS[2:]  # heavier ones would only lead away from it
+            barriers = BARRIERS[-6:]  # heavier ones would only lead away from it
         total, residuals, thetas, duals = 0, [np.inf], [], []
         for mu in barriers:
             self.wide.w = np.where(self.pseudo, mu * self.base, self.base)
