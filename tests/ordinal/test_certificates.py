@@ -59,6 +59,33 @@ def test_constrained_without_primal_dual_steps(monkeypatch, kind, options):
     assert (barrier.dual_gap >= barrier.objective - exact.objective - 1e-15).all()
 
 
+def test_system_of_primal_dual_steps_stays_small(monkeypatch):
+    """Of some hundred constraints only the few that hold with equality are unknowns beside the slopes."""
+    monkeypatch.setattr(polish, "LARGEST", 60)
+    X, y = simulate(150, 3, 5, 2, 3.0)
+    path = presto_path(X, y, crossing="train", n_alphas=4)
+    assert np.max(path.dual_gap) <= 2e-12  # complementarity adds up to 1e-12
+    assert np.max(path.kkt) <= 1e-12
+
+
+def test_newton_step_with_and_without_elimination(monkeypatch):
+    rng = np.random.default_rng(0)
+    B, A = rng.standard_normal((12, 6)), rng.standard_normal((9, 6))
+    g, free = rng.standard_normal(6), np.array([0, 1, 3, 4])
+    y, d = 10.0 ** rng.uniform(-6, 0, 9), 10.0 ** rng.uniform(-6, 0, 9)
+    steps = []
+    for stiff in (0.0, 1.0, 1e4, np.inf):
+        monkeypatch.setattr(polish, "STIFF", stiff)
+        move, y_new = polish._newton_step(B.T @ B, A, free, g, y, d, 1e-6)
+        assert not np.delete(move, free).any()
+        # Both lines of the linear system, with its regularisation of 1e-13 and roundings up to y / d = 1e6.
+        assert np.abs((B.T @ B @ move + g - y_new @ A)[free]).max() <= 1e-9 * np.abs(y_new).max()
+        assert np.abs(d * y_new + y * (A @ move) - 1e-6).max() <= 1e-9
+        steps.append(move)
+    for move in steps[1:]:
+        np.testing.assert_allclose(move, steps[0], atol=1e-9)
+
+
 def test_constrained_with_screening(monkeypatch):
     """Slopes that the support of the barrier lacks are found by the gradient over all features."""
     X, y = simulate(60, 90, 4, 2, 3.0)

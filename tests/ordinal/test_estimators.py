@@ -245,6 +245,23 @@ def test_bad_path_arguments():
             presto_path(X, y, **arguments)
 
 
+@pytest.mark.parametrize("values", [["a", "b"], [1.0, 2j], [[1.0], [2.0, 3.0]], {1.0}])
+def test_arguments_that_are_no_numbers_are_named(values):
+    X, y = simulate(30, 2, 3, 0)
+    w = np.full(30, "heavy") if values == ["a", "b"] else values
+    for fit, name in [
+        (lambda: presto_path(X, y, alphas=values), "alphas"),
+        (lambda: presto_path(X, y, penalty_factors=values), "penalty_factors"),
+        (lambda: presto_path(X, y, sample_weight=w), "sample_weight"),
+        (lambda: PrestoClassifier(penalty_factors=values).fit(X, y), "penalty_factors"),
+        (lambda: PrestoClassifier().fit(X, y, sample_weight=w), "sample_weight"),
+        (lambda: ProportionalOddsClassifier().fit(X, y, sample_weight=w), "sample_weight"),
+        (lambda: PrestoClassifierCV(alphas=values).fit(X, y), "alphas"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=f"^{name} must hold real numbers"):
+            fit()
+
+
 def test_torch_tensor_is_refused():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match="detach"):

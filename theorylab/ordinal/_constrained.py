@@ -17,6 +17,7 @@ __all__ = ["Constrained"]
 FloatArray = NDArray[np.float64]
 
 BARRIERS = 10.0 ** -np.arange(1, 9)  # below 1e-8 Newton's method meets rounding
+LOOSE = 0.1  # residual, as a share of the barrier, at which a heavier barrier is left
 POLISH_FROM = 1e-5  # the first barrier from which primal-dual steps are tried
 _RATIO = 1.0 / (BARRIERS[-2] / BARRIERS[-1] - 1.0)  # the step to barrier zero per step between the last two
 
@@ -40,15 +41,18 @@ class Constrained:
         max_iter: int,
     ) -> Point:
         """Follow the barrier down and go on towards zero; the gap is that of the constrained problem."""
+        barriers = BARRIERS
         if self.last is not None:
             theta[:] = self.last  # the extrapolated point lies too close to the constraints to start from
+            barriers = BARRIERS[-6:]  # heavier ones would only lead away from it
         total, residuals, thetas, duals = 0, [np.inf], [], []
-        for mu in BARRIERS:
+        for mu in barriers:
             self.wide.w = np.where(self.pseudo, mu * self.base, self.base)
-            inner = Own(self.wide)
-            certified = mu in BARRIERS[-4:]  # the heavier ones only lead there
-            loose = tol if certified else 1e4 * tol
-            _, kkt, _, used, diverging = inner.step(theta, lams[-1:], l1_ratio, factors, loose, max_iter)
+            inner = Own(self.wide, stiff=True)
+            certified = mu in BARRIERS[-3:]  # the heavier ones only lead there
+            loose = tol if certified else max(1e4 * tol, LOOSE * mu)
+            lam = lams[-1:] if certified else np.maximum(lams[-1:], mu)  # a small support to begin with
+            _, kkt, _, used, diverging = inner.step(theta, lam, l1_ratio, factors, loose, max_iter)
             total += used
             if mu == BARRIERS[-1] and kkt > tol >= residuals[-1]:
                 break  # rounding: the barrier before serves as the last
@@ -76,14 +80,14 @@ class Constrained:
         pens, ridges = penalties(lams, l1_ratio, factors)
         polish = Polish(self.real, self.wide, self.pseudo, pens[0], ridges[0])
         point = theta.copy()
-        multipliers = np.where(self.pseudo, self._multipliers(theta)[2], 0.0)
+        multipliers = self._multipliers(theta)[2, self.pseudo]
         steps, best = 0, None
         for aim in goal_of(tol) * np.array([1.0, 0.03, 1e-3]):  # the gap is about kkt / penalty
             done = polish.run(point, multipliers, aim)
             if done is None or not is_legal(self.real, point, "train"):
                 break
             rows = self._multipliers(point)
-            rows[:, self.pseudo] = np.array([[-1.0], [1.0], [1.0]]) * multipliers[self.pseudo]
+            rows[:, self.pseudo] = -multipliers, multipliers, multipliers
             objective = self._objective(point, lams[0], l1_ratio, factors)
             gap = self._gap(objective, rows, point, pens[0], ridges[0])
             steps += done[1]

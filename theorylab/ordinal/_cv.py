@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from theorylab._lib.checks import check_choice, check_int, check_real
 
 from ._estimators import OrdinalClassifier, PrestoClassifier, class_probabilities
+from ._inputs import check_alphas, check_settings, check_weights
 from ._labels import ordered_logits, spread_boundaries
 from ._metrics import multiclass_losses
-from ._presto import Fitted, check_settings, check_weights, fit_path
+from ._presto import Fitted, fit_path
 
 __all__ = ["PrestoClassifierCV"]
 
@@ -164,7 +165,7 @@ class PrestoClassifierCV(OrdinalClassifier):
             rows,
             codes,
             w,
-            lams=self._grid(),
+            lams=check_alphas(self.alphas),
             n_alphas=check_int(self.n_alphas, "n_alphas", low=1),
             eps=check_real(self.eps, "eps", low=0.0, high=1.0, open_low=True, open_high=True),
             present=present,
@@ -177,15 +178,6 @@ class PrestoClassifierCV(OrdinalClassifier):
         self.cv_scores_ = self._scores(rows, labels, w, splits, options)
         self._choose(fit)
         return self
-
-    def _grid(self) -> FloatArray | None:
-        """Return the caller's penalties, largest first."""
-        if self.alphas is None:
-            return None
-        lams = np.sort(np.atleast_1d(np.asarray(self.alphas, dtype=np.float64)))[::-1].copy()
-        if lams.ndim != 1 or lams.size == 0 or not np.isfinite(lams).all() or lams[-1] < 0:
-            raise ValueError("alphas must be a non-empty sequence of finite non-negative numbers")
-        return lams
 
     def _splits(self, X: Any, y: Any, labels: NDArray[Any], sample_weight: Any) -> Any:
         """Yield (train, test) among the rows of positive weight; splitters of the caller count all rows."""

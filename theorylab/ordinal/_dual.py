@@ -127,9 +127,7 @@ def conjugate(u: float, t: float) -> float:
     below = 2.0 * t * (1.0 - difference) / (2.0 * t + 1.0 + root)
     own = 1.0 - (above + below)
     if own < 0.1 and u > 0.0 and t > 0.0:
-        own = (
-            above * below * (1.0 + root) / (2.0 * u * t)
-        )  # equal in exact arithmetic, without the cancellation
+        own = above * below * (1.0 + root) / (2.0 * u * t)  # equal in exact arithmetic, without cancellation
     value = math.log(own)  # 1 - above and 1 - below as sums, so that the rounding of `own` cancels
     if u > 0.0:
         value -= u * (math.log(own + below) - math.log(above))

@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from theorylab._lib.backend import require_numpy
 from theorylab._lib.checks import check_real
 
+from ._inputs import check_settings, check_weights
 from ._labels import encode_labels, ordered_logits, present_classes
-from ._presto import check_settings, check_weights, fit_path
+from ._presto import fit_path
 
 __all__ = ["OrdinalClassifier", "PrestoClassifier", "class_log_probabilities", "class_probabilities"]
 

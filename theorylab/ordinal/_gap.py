@@ -11,8 +11,8 @@ from theorylab._lib.checks import as_float_array, check_int, check_real, check_s
 
 from . import _dual, _kernels
 from ._design import Design
+from ._inputs import check_factors, check_weights
 from ._labels import encode_labels
-from ._presto import check_weights
 
 __all__ = ["ordinal_gram", "ordinal_loss_grad_hess", "presto_dual_gap"]
 
@@ -122,10 +122,7 @@ def presto_dual_gap(
     ratio = check_real(l1_ratio, "l1_ratio", low=0.0, high=1.0)
     design, theta = _point(X, y, intercept, coef, sample_weight)
     p = design.n_features
-    factors = np.ones(p) if penalty_factors is None else np.asarray(penalty_factors, dtype=np.float64)
-    check_shape(factors, (p,), "penalty_factors", "one per feature")
-    if not np.isfinite(factors).all() or (factors < 0).any():
-        raise ValueError("penalty_factors must be finite and non-negative")
+    factors = check_factors(penalty_factors, p)
     return _gap(
         design, theta, np.append(0.0, alpha * ratio * factors), np.append(0.0, alpha * (1 - ratio) * factors)
     )

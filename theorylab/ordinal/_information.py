@@ -11,7 +11,7 @@ from scipy.special import expit
 from theorylab._lib.checks import as_float_array, check_real, check_shape
 
 from ._estimators import class_probabilities
-from ._presto import check_weights
+from ._inputs import check_weights
 
 __all__ = ["RareEventVariance", "po_fisher_information", "rare_event_variance"]
 

@@ -172,6 +172,55 @@ def spread(XT: Any, starts: Any, step: Any) -> Any:
 
 
 @jit
+def _worst_violation(g: Any, flat: Any, pens: Any) -> Any:
+    worst = 0.0
+    for i in range(flat.size):
+        worst = max(worst, violation(g[i], flat[i], pens[i]))
+    return worst
+
+
+@jit
+def _search(
+    XT: Any,
+    w: Any,
+    starts: Any,
+    pen: Any,
+    ridge: Any,
+    theta: Any,
+    v: Any,
+    g: Any,
+    pens: Any,
+    objective: Any,
+    rows: Any,
+    blocks: Any,
+    steps: Any,
+    grad: Any,
+) -> Any:
+    """Go from `theta` towards `v`, halving until the objective falls; return it and the share of the way.
+
+    The share is 0, and `theta` as before, where nothing helps. Where rounding hides the decrease, the full
+    step counts as one if it is legal. `rows`, `blocks`, `steps` and `grad` are left at the last trial.
+    """
+    flat = theta.reshape(v.size)
+    base = flat.copy()
+    slope, t = 0.0, 1.0
+    for i in range(v.size):
+        slope += g[i] * (v[i] - flat[i]) + pens[i] * (abs(v[i]) - abs(flat[i]))
+    for _ in range(60):
+        for i in range(v.size):
+            flat[i] = v[i] if t == 1.0 else base[i] + t * (v[i] - base[i])
+        to_blocks(theta, blocks, steps)
+        new = evaluate(XT, w, starts, blocks, steps, rows, grad)
+        if new < np.inf:
+            new += _penalty(theta, pen, ridge)
+            if new <= objective + 1e-4 * t * slope or -slope < 1e-11 * abs(objective):
+                return new, t
+        t *= 0.5
+    _copy(base, flat)
+    return objective, 0.0
+
+
+@jit
 def newton(
     XT: Any,
     w: Any,
@@ -198,8 +247,7 @@ def newton(
     grad, blocks, steps = np.empty((m, width)), np.empty((m, width)), np.empty((m, width))
     H, flat = H4.reshape(n, n), theta.reshape(n)
     g, v, r, L = np.empty(n), np.empty(n), np.empty(n), np.empty((n, n))
-    pens, base = np.zeros(n), np.empty(n)
-    any_free = False
+    pens, any_free = np.zeros(n), False
     for k in range(m):
         for j in range(1, width):
             pens[k * width + j] = pen[j]
@@ -213,9 +261,7 @@ def newton(
     iteration = stuck = 0
     while True:
         _gradient_of_theta(grad, theta, ridge, g)
-        before, kkt = kkt, 0.0
-        for i in range(n):
-            kkt = max(kkt, violation(g[i], flat[i], pens[i]))
+        before, kkt = kkt, _worst_violation(g, flat, pens)
         if kkt < best:
             best = kkt
             _copy(flat, best_flat)
@@ -234,31 +280,15 @@ def newton(
             H, g, flat, pens, max(min(0.1, math.sqrt(kkt)) * 0.1 * kkt, 1e-3 * goal), stuck >= 3, v, r, L
         )
         if any_free:  # a small gradient proves an optimum only if the next step is small too
-            moving = (
-                moving + 1 if kkt <= 1e-6 and spread(XT, starts, (v - flat).reshape(m, width)) > 1e-3 else 0
-            )
+            still = kkt > 1e-6 or spread(XT, starts, (v - flat).reshape(m, width)) <= 1e-3
+            moving = 0 if still else moving + 1
             diverging = moving >= 4
             if diverging or (kkt <= goal and moving == 0):
                 break
-        slope = 0.0
-        for i in range(n):
-            slope += g[i] * (v[i] - flat[i]) + pens[i] * (abs(v[i]) - abs(flat[i]))
-        _copy(flat, base)
-        t, accepted = 1.0, False
-        for _ in range(60):
-            for i in range(n):
-                flat[i] = v[i] if t == 1.0 else base[i] + t * (v[i] - base[i])
-            to_blocks(theta, blocks, steps)
-            new = evaluate(XT, w, starts, blocks, steps, rows, grad)
-            if new < np.inf:
-                new += _penalty(theta, pen, ridge)
-                if new <= objective + 1e-4 * t * slope or -slope < 1e-11 * abs(objective):
-                    accepted = True
-                    break
-            t *= 0.5
+        new, t = _search(XT, w, starts, pen, ridge, theta, v, g, pens, objective, rows, blocks, steps, grad)
+        accepted = t > 0.0
         iteration += 1
         if not accepted:
-            _copy(base, flat)
             if stuck < 3:
                 break
             stuck = -max_iter  # the flat direction leads nowhere: go on without

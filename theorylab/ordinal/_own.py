@@ -66,10 +66,11 @@ Point = tuple[float, float, float, int, bool]
 class Own:
     """Solver of the problem whose domain is the order of each row's own boundaries."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Design, *, stiff: bool = False) -> None:
         self.design = design
+        self.stiff = stiff  # barriers, with which conjugate gradients take very many steps
         self.narrow = not design.sparse and design.n_features <= GRAM_FEATURES
-        self.narrow = self.narrow and _gram_pays(design.n_boundaries * (design.n_features + 1), design)
+        self.narrow = self.narrow and self._gram_pays(design.n_boundaries * (design.n_features + 1))
         n = design.w.size
         self.rows, self.dual = np.empty((5, n)), np.empty((2, n))
         self.gradient: FloatArray | None = None
@@ -143,7 +144,7 @@ class Own:
         cols = np.concatenate(([0], W + 1))
         part = np.ascontiguousarray(theta[:, cols])
         d = self.design
-        gram = _gram_pays(part.size, d) or (part.size <= GRAM_UNKNOWNS and not pen[1:].all())
+        gram = self._gram_pays(part.size) or (part.size <= GRAM_UNKNOWNS and not pen[1:].all())
         solver = _newton.newton if gram else _residual_solver()
         objective, kkt, steps, diverging = solver(
             d.columns(W),
@@ -162,6 +163,11 @@ class Own:
         self.gradient = d.gradient(self.rows[0], self.rows[1])
         return objective, kkt, steps, diverging
 
+    def _gram_pays(self, unknowns: int) -> bool:
+        """Tell whether forming and factoring a Hessian is cheaper than conjugate gradients over the rows."""
+        few_rows = self.design.w.size < 20 * unknowns and not self.stiff
+        return unknowns <= (GRAM_UNKNOWNS // 5 if few_rows else GRAM_UNKNOWNS)
+
     def _gap(self, objective: float, theta: FloatArray, pen: FloatArray, ridge: FloatArray) -> float:
         """Return the duality gap over all features."""
         d = self.design
@@ -179,12 +185,6 @@ class Own:
         d = self.design
         _kernels.evaluate(d.columns(W), d.w, d.starts, blocks, steps, self.rows, grad)
         self.gradient = d.gradient(self.rows[0], self.rows[1])
-
-
-def _gram_pays(unknowns: int, design: Design) -> bool:
-    """Tell whether forming and factoring a Hessian is cheaper than conjugate gradients over the rows."""
-    few_rows = design.w.size < 20 * unknowns
-    return unknowns <= (GRAM_UNKNOWNS // 5 if few_rows else GRAM_UNKNOWNS)
 
 
 def _room(part: FloatArray, gram: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theorylab._lib.checks import check_choice, check_int, check_real
+from theorylab._lib.checks import check_int, check_real
 
 from ._design import Design
+from ._inputs import check_alphas, check_settings, check_weights
 from ._labels import encode_labels, present_classes, spread_boundaries
 from ._own import Solution, is_legal, largest_penalty
 from ._solve import solve
@@ -65,44 +66,6 @@ class PrestoPath:
     def diff_coefs(self) -> FloatArray:
         """Slope differences psi_1 = beta_1, psi_k = beta_k - beta_{k-1}, shape (n_alphas, K - 1, p)."""
         return np.diff(self.coefs, axis=1, prepend=0.0)
-
-
-def check_weights(sample_weight: ArrayLike | None, n: int) -> FloatArray:
-    """Return case weights: finite, non-negative, one per row, not all zero."""
-    if sample_weight is None:
-        return np.ones(n)
-    w = np.array(sample_weight, dtype=np.float64)
-    if w.ndim == 0:
-        w = np.full(n, float(w))
-    if w.ndim != 1:
-        raise ValueError("Sample weights must be 1D array or scalar")
-    if w.shape != (n,):
-        raise ValueError(f"sample_weight.shape == {w.shape}, expected {(n,)}!")
-    if not np.isfinite(w).all():
-        raise ValueError("Input sample_weight contains NaN or infinity.")
-    if (w < 0).any():
-        raise ValueError("Negative values in data passed to `sample_weight`.")
-    if not w.any():
-        raise ValueError("sample_weight is zero for every row; at least 2 classes need a positive weight")
-    return w
-
-
-def check_settings(
-    p: int, l1_ratio: Any, penalty_factors: Any, standardize: Any, crossing: Any, tol: Any, max_iter: Any
-) -> tuple[float, FloatArray, float, int]:
-    """Validate what all PRESTO entries share; return l1_ratio, penalty factors, tol and max_iter."""
-    ratio = check_real(l1_ratio, "l1_ratio", low=0.0, high=1.0)
-    if not isinstance(standardize, (bool, np.bool_)):
-        raise ValueError(f"standardize must be True or False, got {standardize!r}")
-    check_choice(crossing, "crossing", ("own", "train"))
-    tol = check_real(tol, "tol", low=0.0, open_low=True)
-    max_iter = check_int(max_iter, "max_iter", low=1)
-    factors = np.ones(p) if penalty_factors is None else np.asarray(penalty_factors, dtype=np.float64)
-    if factors.shape != (p,):
-        raise ValueError(f"penalty_factors has shape {factors.shape}, expected {(p,)}: one per feature")
-    if not np.isfinite(factors).all() or (factors < 0).any():
-        raise ValueError("penalty_factors must be finite and non-negative")
-    return ratio, factors, tol, max_iter
 
 
 @dataclass
@@ -297,7 +260,7 @@ def presto_path(
     Newton step costs three Grams of the rows, n p^2 each, for any number of classes; wider data are
     screened by the sequential strong rule, and the final certificate covers all features. With "train"
     a log barrier falls to 1e-5 in steps of ten, and primal-dual Newton steps on the support finish the fit,
-    with multipliers from which the gap is computed. Should they fail (more than 1200 unknowns, say), the
+    with multipliers from which the gap is computed. Should they fail (more than 3000 unknowns, say), the
     barrier goes on to 1e-8, where rounding leaves a gap of some 1e-9.
 
     References
@@ -323,12 +286,8 @@ def presto_path(
     ratio, factors, tol, max_iter = check_settings(
         X.shape[1], l1_ratio, penalty_factors, standardize, crossing, tol, max_iter
     )
-    lams = None
-    if alphas is not None:
-        lams = np.sort(np.atleast_1d(np.asarray(alphas, dtype=np.float64)))[::-1].copy()
-        if lams.ndim != 1 or lams.size == 0 or not np.isfinite(lams).all() or lams[-1] < 0:
-            raise ValueError("alphas must be a non-empty sequence of finite non-negative numbers")
-    else:
+    lams = check_alphas(alphas)
+    if lams is None:
         n_alphas = check_int(n_alphas, "n_alphas", low=1)
         eps = check_real(eps, "eps", low=0.0, high=1.0, open_low=True, open_high=True)
     used = w > 0
