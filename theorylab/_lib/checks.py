@@ -73,7 +73,10 @@ def as_float_array(
     ValueError
         For the wrong number of dimensions, or a NaN or an infinity.
     """
-    require_numpy(name, x)
+    try:
+        require_numpy(name, x)
+    except TypeError as error:
+        raise TypeError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
     if np.ma.is_masked(x):
         raise ValueError(f"{name} has masked entries, expected all of them; fill or remove those")
     try:

@@ -203,7 +203,7 @@ def inductive_bias(
             result = _replace(result, confidence_interval=interval, warnings=tuple(notes.texts))
         return result
     if method == "splitting":
-        return _split(predictive, t, targets, loss, n_samples, confidence, rng, notes)
+        return _split(predictive, t, targets, loss, n_samples, tolerance, confidence, rng, notes)
     if loss == "mse":
         # The error only needs the spectrum: no predictions, no N^2 work for each sample.
         errors = predictive.spectrum(t).law(tolerance).rvs(n_samples, rng)
@@ -262,6 +262,14 @@ def _losses(loss: Loss, predictions: NDArray[Any], y: NDArray[Any]) -> NDArray[A
     return np.asarray(np.mean(np.argmax(predictions, axis=2) != np.argmax(y, axis=1), axis=1))
 
 
+def _floor(least_square: float, loss: Loss, count: int) -> float:
+    """Return an error that no hypothesis gets below, from the irreducible mean square."""
+    if loss == "mse":
+        return least_square
+    # The sum of absolute values is at least the root of the sum of squares.
+    return math.sqrt(least_square / count) if loss == "mae" else -math.inf
+
+
 def _replace(result: InductiveBiasResult, **fields: Any) -> InductiveBiasResult:
     from dataclasses import replace
 
@@ -278,6 +286,7 @@ def _split(
     eps: NDArray[Any],
     loss: Loss,
     n_particles: int,
+    rank_tol: float,
     confidence: float,
     rng: np.random.Generator,
     notes: Notes,
@@ -285,6 +294,8 @@ def _split(
     """Estimate each target by splitting in the latents of the Gaussian."""
     from scipy.special import stdtrit
 
+    spectrum = predictive.spectrum(t)
+    floor = _floor(spectrum.law(rank_tol).support()[0], loss, t.size)
     dim, predict = predictive.sampler()
 
     def error_fn(z: NDArray[Any]) -> NDArray[Any]:
@@ -298,7 +309,7 @@ def _split(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         for i, target in enumerate(flat):
-            if target == 0.0 and loss in ("mse", "mae"):
+            if target <= floor:
                 estimate[i] = low[i] = high[i] = math.inf
                 continue
             found = splitting_log_probability(
@@ -312,12 +323,20 @@ def _split(
             estimate[i] = -found.log_probability
             half = found.standard_error * float(stdtrit(n_runs - 1, 0.5 + 0.5 * confidence))
             low[i], high[i] = estimate[i] - half, estimate[i] + half
+            if np.isinf(found.runs).any():
+                # The spread of the other runs does not know what this one missed.
+                high[i] = math.inf
             if found.n_levels == 1:
                 # Nothing was split: the runs are counts, whose spread says nothing where all particles hit.
                 hits = np.rint(np.exp(found.runs) * n_particles).sum()
                 low[i], high[i] = count_interval(hits, n_runs * n_particles, confidence)
-    if loss in ("mse", "mae") and np.any(flat == 0.0):
-        notes.warn("no hypothesis reaches eps = 0: I = inf there", UnattainableErrorWarning, 1)
+    if np.any(flat <= floor):
+        notes.warn(
+            f"{int(np.sum(flat <= floor))} of {flat.size} targets lie at or below {floor:.6g}, which no "
+            f"hypothesis reaches (rank {spectrum.rank(rank_tol)} of {t.shape[0]}): I = inf there",
+            UnattainableErrorWarning,
+            1,
+        )
     for text in dict.fromkeys(str(record.message) for record in caught):
         notes.warn(text, UserWarning, 1)
     estimate, low, high = ((a + 0.0).reshape(eps.shape) for a in (estimate, np.maximum(low, 0.0), high))
@@ -334,7 +353,7 @@ def _split(
         method="splitting",
         distribution=None,
         mean_error=float(plain.mean()),
-        irreducible_error=math.nan,
+        irreducible_error=floor if loss == "mse" else math.nan,
         effective_dof=math.nan,
         rank=dim // t.shape[1] if dim % t.shape[1] == 0 else None,
         n_samples=size,
