@@ -162,8 +162,8 @@ def draw_own(ax, result):
                 warnings.simplefilter("ignore")
                 nats = inductive_bias_from_errors(errors, eps).estimate
             ax.plot(eps, nats, color=colour, lw=0.8, label=label if i == 0 else None)
-        for low, high in result.extras(f"{key}_interval", branch):
-            ax.vlines(TARGET, low, high, color=colour, lw=3, alpha=0.6)
+        for i, (low, high) in enumerate(result.extras(f"{key}_interval", branch)):
+            ax.vlines(TARGET + 2e-4 * (2 * i - 1), low, high, color=colour, lw=3)
     ax.axvline(TARGET, ls="--", color="k", lw=0.8, label="target; bars: 95 % intervals")
     ax.set(
         yscale="log", xlabel="target error", ylabel="inductive bias in its own space, nats", ylim=(0.1, None)

@@ -149,7 +149,7 @@ interaction = Claim(
     ),
     source="Wang, Nichani, Lee, ICLR 2024: d^k samples against d^(kq); 0.02 of the variance is a choice",
     criterion=AtLeast(0.02),
-    quick=grid(replicates=12, joint=dict(difference=["gain", "kernel's rise"])),
+    quick=grid(replicates=20, joint=dict(difference=["gain", "kernel's rise"])),
     full=grid(replicates=60, joint=dict(difference=["gain", "kernel's rise"])),
 )
 
@@ -222,8 +222,8 @@ def draw_fall(ax, result):
         ("learned_at_once", "0.6", "control: g(z) = z"),
     ):
         values = np.array(result.extras("errors", branch))
-        ax.plot([10, 20], values.T, color=colour, alpha=0.15)
-        ax.plot([10, 20], values.mean(axis=0), "o-", color=colour, label=label)
+        ax.plot([10, 20], values[:40].T, color=colour, lw=0.6, alpha=0.3)
+        ax.plot([10, 20], values.mean(axis=0), "o-", color=colour, lw=3, label=f"{label}, mean")
     ax.set(xticks=[10, 20], xlabel="dimension d, at n = 6 d^2", ylabel="normalised test error", ylim=(0, 1))
     ax.legend()
 
