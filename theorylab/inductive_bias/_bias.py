@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._lib.checks import as_float_array, check_choice, check_int, check_real
 from .._lib.rng import RNGLike, as_generator
 from ._conditioning import (
+    Predictive,
     condition_on_features,
     condition_on_kernel,
     condition_regressor,
@@ -174,12 +175,7 @@ def inductive_bias(
         return _with_sizes(
             from_errors(losses(loss, predictions, t), targets, method, confidence, notes, 1), t
         )
-    if kind == "kernel":
-        predictive = condition_on_kernel(hypotheses, X, y, Z, alpha, stacklevel=3)
-    elif kind == "features":
-        predictive = condition_on_features(hypotheses, X, y, Z, alpha)
-    else:
-        predictive = condition_regressor(hypotheses, X, y, Z)
+    predictive = _condition(hypotheses, kind, X, y, Z, alpha)
     if method == "exact":
         result = exact_bias(predictive, t, targets, tolerance, notes)
         if bootstrap_test_points is not None and targets.size:
@@ -198,18 +194,40 @@ def inductive_bias(
         return result
     if method == "splitting":
         return split_bias(predictive, t, targets, loss, n_samples, tolerance, confidence, rng, notes)
+    errors = _sampled_errors(predictive, t, loss, tolerance, n_samples, rng)
+    return _with_sizes(from_errors(errors, targets, method, confidence, notes, 1), t)
+
+
+def _condition(
+    hypotheses: Any, kind: str, X: NDArray[Any], y: NDArray[Any], Z: NDArray[Any], alpha: float
+) -> Predictive:
+    """Return the law of a Gaussian hypothesis at the test points, given the training data."""
+    if kind == "kernel":
+        return condition_on_kernel(hypotheses, X, y, Z, alpha, stacklevel=4)
+    if kind == "features":
+        return condition_on_features(hypotheses, X, y, Z, alpha)
+    return condition_regressor(hypotheses, X, y, Z)
+
+
+def _sampled_errors(
+    predictive: Predictive,
+    t: NDArray[Any],
+    loss: Loss,
+    rank_tol: float,
+    n_samples: int,
+    rng: np.random.Generator,
+) -> NDArray[Any]:
+    """Return errors of hypotheses drawn from a Gaussian law."""
     if loss == "mse":
         # The error only needs the spectrum: no predictions, no N^2 work for each sample.
-        errors = predictive.spectrum(t).law(tolerance).rvs(n_samples, rng)
-    else:
-        dim, predict = predictive.sampler()
-        block = max(1, int(2**25 / max(1, t.size + dim)))
-        parts = [
-            losses(loss, predict(rng.standard_normal((min(block, n_samples - i), dim))), t)
-            for i in range(0, n_samples, block)
-        ]
-        errors = np.concatenate(parts)
-    return _with_sizes(from_errors(errors, targets, method, confidence, notes, 1), t)
+        return np.asarray(predictive.spectrum(t).law(rank_tol).rvs(n_samples, rng))
+    dim, predict = predictive.sampler()
+    block = max(1, int(2**25 / max(1, t.size + dim)))
+    parts = [
+        losses(loss, predict(rng.standard_normal((min(block, n_samples - i), dim))), t)
+        for i in range(0, n_samples, block)
+    ]
+    return np.concatenate(parts)
 
 
 def _check_data(
