@@ -17,6 +17,7 @@ from theorylab.inductive_bias import (
     gaussian_test_error,
     inductive_bias,
     inductive_bias_from_errors,
+    splitting_log_probability,
 )
 from theorylab.inductive_bias._test_points import from_scale, to_scale
 
@@ -205,8 +206,97 @@ def test_bound_is_the_best_of_chernoff_and_splitting_gives_arrays():
 def test_splitting_knows_that_no_squared_error_is_zero():
     rng = np.random.default_rng(3)
     X, Z = rng.standard_normal((20, 2)), rng.standard_normal((12, 2))
-    with pytest.warns(UnattainableErrorWarning, match="eps = 0") as caught:
+    with pytest.warns(UnattainableErrorWarning, match="1 of 1 targets lie at or below 0, which no") as caught:
         found = inductive_bias(rbf, X, X[:, 0], Z, Z[:, 0], 0, alpha=1e-4, loss="mae", random_state=0)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert found.estimate == found.confidence_interval[0] == np.inf
+
+
+def few_directions(n_features):
+    """Return ReLU features of two inputs: some of the test error is out of their reach."""
+    w = np.random.default_rng(1).standard_normal((2, n_features))
+
+    def phi(Z):
+        return np.maximum(Z @ w, 0.0)
+
+    phi.n_features = n_features
+    return phi
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_splitting_says_at_once_that_a_target_is_out_of_reach(loss):
+    rng = np.random.default_rng(0)
+    X, Z = rng.standard_normal((4, 2)), rng.standard_normal((15, 2))
+    data = (few_directions(10), X, np.sin(X[:, 0]), Z, np.sin(Z[:, 0]))
+    floor = inductive_bias(*data, []).irreducible_error
+    assert floor > 0.01
+    below = floor if loss == "mse" else np.sqrt(floor / 15)
+    calls = []
+
+    def counted(predictions, y):
+        calls.append(len(predictions))
+        return np.mean((predictions - y) ** 2, axis=(1, 2))
+
+    with pytest.warns(UnattainableErrorWarning, match="2 of 3 targets lie at or below .*rank 6 of 15"):
+        result = inductive_bias(
+            *data, [0.5 * below, below, 1.0], loss=loss, method="splitting", n_samples=100, random_state=0
+        )
+    assert np.all(np.isinf(result.estimate) == [True, True, False])
+    assert np.all(np.isinf(result.confidence_interval[0]) == [True, True, False])
+    if loss == "mse":
+        assert result.irreducible_error == pytest.approx(floor, rel=1e-12)
+    # Another functional has no floor that is known: the runs see that they get nowhere.
+    with pytest.warns(UserWarning, match="no way down to eps = .* the lowest level was"):
+        result = inductive_bias(*data, 0.5 * floor, loss=counted, n_samples=100, random_state=0)
+    assert np.isinf(result.estimate)
+    # The best z is far out: runs need some hundred levels until they see it, but not all 2000 of 10 moves.
+    assert sum(calls) <= 4 * 500 * 11 * 100
+
+
+def test_splitting_follows_levels_that_fall_slowly():
+    # 400 directions: a level takes 2.3 nats and shrinks the error by 1 % only, eightfold in 200 levels.
+    law = GeneralizedChi2([1.0], 400)
+    found = splitting_log_probability(
+        lambda z: np.einsum("ij,ij->i", z, z), 400, 100.0, n_particles=60, n_moves=3, n_runs=2, random_state=3
+    )
+    assert found.n_levels > 21
+    assert found.log_probability == pytest.approx(float(law.logcdf(100.0)), rel=0.1)
+
+
+def test_interval_is_open_where_a_run_of_splitting_gets_lost():
+    rng = np.random.default_rng(5)
+    X, Z = rng.standard_normal((6, 2)), rng.standard_normal((5, 2))
+    data = (X, np.zeros(6), Z, np.zeros(5))
+
+    def island(predictions, y):
+        # Below 0.9 there is a gap that only some runs jump.
+        e = predictions[:, 0, 0]
+        return np.where(e > 1.8, 0.0, np.where(e > 1.0, 0.9, 1.0))
+
+    caught = []
+    for seed in range(6):
+        with warnings.catch_warnings(record=True) as records:
+            warnings.simplefilter("always")
+            result = inductive_bias(rbf, *data, 0.0, loss=island, n_samples=10, alpha=1.0, random_state=seed)
+        texts = [str(r.message) for r in records]
+        if any("of 4 runs" in text and "4 of 4" not in text for text in texts):
+            caught.append(result)
+    assert caught
+    assert all(np.isinf(result.confidence_interval[1]) for result in caught)
+
+
+@pytest.mark.parametrize("wrong", ["a", None, {}, object(), 1j, ["a"]])
+def test_messages_name_the_argument(wrong):
+    X = np.zeros((2, 1))
+    law = GeneralizedChi2([1.0])
+    for name, call in {
+        "eps": lambda: inductive_bias(rbf, X, X, X, X, wrong),
+        "errors": lambda: inductive_bias_from_errors(wrong, 1.0),
+        "x": lambda: law.logcdf(wrong),
+        "q": lambda: law.ppf(wrong),
+        "t": lambda: law.cgf(wrong),
+        "weights": lambda: GeneralizedChi2(wrong),
+    }.items():
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}\b"):
+            call()

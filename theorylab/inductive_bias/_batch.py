@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._lib.checks import as_float_array
 from ._blocks import in_blocks
 from ._logcdf import logcdf_batch, logcdf_shared
+from ._parameters import as_reals
 
 
 def generalized_chi2_logcdf(
@@ -59,10 +60,7 @@ def generalized_chi2_logcdf(
     >>> print(np.round(values, 6))  # the second law is an exponential of mean 2
     [-15.202305  -0.932752]
     """
-    at = np.asarray(x)
-    if at.dtype.kind not in "fiub":
-        raise TypeError(f"x has dtype {at.dtype}, expected real numbers")
-    at = at.astype(np.float64)
+    at = as_reals(x, "x")
     w = as_float_array(weights, "weights", ndim=(1, 2), dtype=np.float64)
     k, b = (_fit(value, name, w) for value, name in ((dofs, "dofs"), (shifts, "shifts")))
     q0 = as_float_array(offset, "offset", ndim=(0, 1), dtype=np.float64)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,17 +16,15 @@ from ._conditioning import (
     condition_regressor,
 )
 from ._exact import exact_bias
-from ._from_errors import METHODS, count_interval, from_errors
+from ._from_errors import METHODS, from_errors
 from ._gaussian import as_columns, check_rank_tol
 from ._hypotheses import kind_of, sample_predictions
-from ._result import InductiveBiasResult, Notes, UnattainableErrorWarning, check_confidence, check_eps
-from ._splitting import splitting_log_probability
+from ._losses import LOSSES, Loss, losses
+from ._result import InductiveBiasResult, Notes, check_confidence, check_eps
+from ._split_bias import split_bias
 from ._test_points import resampled_interval
 
 _GAUSSIAN = ("kernel", "features", "regressor")
-_LOSSES = ("mse", "mae", "zero_one")
-
-Loss = str | Callable[[NDArray[Any], NDArray[Any]], Any]
 
 
 def inductive_bias(
@@ -152,7 +147,7 @@ def inductive_bias(
     kind = kind_of(hypotheses)
     check_choice(method, "method", ("auto", "exact", *METHODS, "splitting"))
     if not callable(loss):
-        check_choice(loss, "loss", _LOSSES)
+        check_choice(loss, "loss", LOSSES)
     n_samples = check_int(n_samples, "n_samples", low=1)
     alpha = check_real(alpha, "alpha", low=0.0)
     tolerance = check_rank_tol(rank_tol)
@@ -178,14 +173,9 @@ def inductive_bias(
     if not gaussian:
         predictions = sample_predictions(hypotheses, kind, X, y, Z, n_samples, rng)
         return _with_sizes(
-            from_errors(_losses(loss, predictions, t), targets, method, confidence, notes, 1), t
+            from_errors(losses(loss, predictions, t), targets, method, confidence, notes, 1), t
         )
-    if kind == "kernel":
-        predictive = condition_on_kernel(hypotheses, X, y, Z, alpha, stacklevel=3)
-    elif kind == "features":
-        predictive = condition_on_features(hypotheses, X, y, Z, alpha)
-    else:
-        predictive = condition_regressor(hypotheses, X, y, Z)
+    predictive = _condition(hypotheses, kind, X, y, Z, alpha)
     if method == "exact":
         result = exact_bias(predictive, t, targets, tolerance, notes)
         if bootstrap_test_points is not None and targets.size:
@@ -203,19 +193,41 @@ def inductive_bias(
             result = _replace(result, confidence_interval=interval, warnings=tuple(notes.texts))
         return result
     if method == "splitting":
-        return _split(predictive, t, targets, loss, n_samples, confidence, rng, notes)
+        return split_bias(predictive, t, targets, loss, n_samples, tolerance, confidence, rng, notes)
+    errors = _sampled_errors(predictive, t, loss, tolerance, n_samples, rng)
+    return _with_sizes(from_errors(errors, targets, method, confidence, notes, 1), t)
+
+
+def _condition(
+    hypotheses: Any, kind: str, X: NDArray[Any], y: NDArray[Any], Z: NDArray[Any], alpha: float
+) -> Predictive:
+    """Return the law of a Gaussian hypothesis at the test points, given the training data."""
+    if kind == "kernel":
+        return condition_on_kernel(hypotheses, X, y, Z, alpha, stacklevel=4)
+    if kind == "features":
+        return condition_on_features(hypotheses, X, y, Z, alpha)
+    return condition_regressor(hypotheses, X, y, Z)
+
+
+def _sampled_errors(
+    predictive: Predictive,
+    t: NDArray[Any],
+    loss: Loss,
+    rank_tol: float,
+    n_samples: int,
+    rng: np.random.Generator,
+) -> NDArray[Any]:
+    """Return errors of hypotheses drawn from a Gaussian law."""
     if loss == "mse":
         # The error only needs the spectrum: no predictions, no N^2 work for each sample.
-        errors = predictive.spectrum(t).law(tolerance).rvs(n_samples, rng)
-    else:
-        dim, predict = predictive.sampler()
-        block = max(1, int(2**25 / max(1, t.size + dim)))
-        parts = [
-            _losses(loss, predict(rng.standard_normal((min(block, n_samples - i), dim))), t)
-            for i in range(0, n_samples, block)
-        ]
-        errors = np.concatenate(parts)
-    return _with_sizes(from_errors(errors, targets, method, confidence, notes, 1), t)
+        return np.asarray(predictive.spectrum(t).law(rank_tol).rvs(n_samples, rng))
+    dim, predict = predictive.sampler()
+    block = max(1, int(2**25 / max(1, t.size + dim)))
+    parts = [
+        losses(loss, predict(rng.standard_normal((min(block, n_samples - i), dim))), t)
+        for i in range(0, n_samples, block)
+    ]
+    return np.concatenate(parts)
 
 
 def _check_data(
@@ -244,24 +256,6 @@ def _check_data(
     return X, y, Z, t
 
 
-def _losses(loss: Loss, predictions: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-    """Return one error for each sampled prediction."""
-    if callable(loss):
-        errors = np.asarray(loss(predictions, y), dtype=np.float64)
-        if errors.shape != predictions.shape[:1]:
-            raise ValueError(f"loss returned shape {errors.shape}, expected {predictions.shape[:1]}")
-        return errors
-    if loss == "mse":
-        # Overflow is told at the door of the fit.
-        with np.errstate(over="ignore"):
-            return np.asarray(np.mean((predictions - y) ** 2, axis=(1, 2)))
-    if loss == "mae":
-        return np.asarray(np.mean(np.abs(predictions - y), axis=(1, 2)))
-    if y.shape[1] == 1:
-        return np.asarray(np.mean((predictions > 0.0) != (y > 0.0), axis=(1, 2)))
-    return np.asarray(np.mean(np.argmax(predictions, axis=2) != np.argmax(y, axis=1), axis=1))
-
-
 def _replace(result: InductiveBiasResult, **fields: Any) -> InductiveBiasResult:
     from dataclasses import replace
 
@@ -270,77 +264,3 @@ def _replace(result: InductiveBiasResult, **fields: Any) -> InductiveBiasResult:
 
 def _with_sizes(result: InductiveBiasResult, t: NDArray[Any]) -> InductiveBiasResult:
     return _replace(result, n_test=t.shape[0], n_outputs=t.shape[1])
-
-
-def _split(
-    predictive: Predictive,
-    t: NDArray[Any],
-    eps: NDArray[Any],
-    loss: Loss,
-    n_particles: int,
-    confidence: float,
-    rng: np.random.Generator,
-    notes: Notes,
-) -> InductiveBiasResult:
-    """Estimate each target by splitting in the latents of the Gaussian."""
-    from scipy.special import stdtrit
-
-    dim, predict = predictive.sampler()
-
-    def error_fn(z: NDArray[Any]) -> NDArray[Any]:
-        return _losses(loss, predict(z), t)
-
-    n_runs, n_particles = 4, max(n_particles, 10)
-    flat = eps.reshape(-1)
-    estimate: NDArray[Any] = np.empty(flat.size)
-    low: NDArray[Any] = np.empty(flat.size)
-    high: NDArray[Any] = np.empty(flat.size)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        for i, target in enumerate(flat):
-            if target == 0.0 and loss in ("mse", "mae"):
-                estimate[i] = low[i] = high[i] = math.inf
-                continue
-            found = splitting_log_probability(
-                error_fn,
-                dim,
-                float(target),
-                n_particles=n_particles,
-                n_runs=n_runs,
-                random_state=rng,
-            )
-            estimate[i] = -found.log_probability
-            half = found.standard_error * float(stdtrit(n_runs - 1, 0.5 + 0.5 * confidence))
-            low[i], high[i] = estimate[i] - half, estimate[i] + half
-            if found.n_levels == 1:
-                # Nothing was split: the runs are counts, whose spread says nothing where all particles hit.
-                hits = np.rint(np.exp(found.runs) * n_particles).sum()
-                low[i], high[i] = count_interval(hits, n_runs * n_particles, confidence)
-    if loss in ("mse", "mae") and np.any(flat == 0.0):
-        notes.warn("no hypothesis reaches eps = 0: I = inf there", UnattainableErrorWarning, 1)
-    for text in dict.fromkeys(str(record.message) for record in caught):
-        notes.warn(text, UserWarning, 1)
-    estimate, low, high = ((a + 0.0).reshape(eps.shape) for a in (estimate, np.maximum(low, 0.0), high))
-    plain = _losses(loss, predict(rng.standard_normal((max(n_particles, 100), dim))), t)
-    size = plain.size
-    counts = from_errors(plain, eps, "empirical", confidence, Notes(stacklevel=2))
-    return InductiveBiasResult(
-        estimate=estimate,
-        confidence_interval=(
-            np.where(np.isnan(low), counts.lower_bound_nats, low),
-            np.where(np.isnan(high), np.inf, high),
-        ),
-        numerical_error=np.full(eps.shape, np.nan),
-        method="splitting",
-        distribution=None,
-        mean_error=float(plain.mean()),
-        irreducible_error=math.nan,
-        effective_dof=math.nan,
-        rank=dim // t.shape[1] if dim % t.shape[1] == 0 else None,
-        n_samples=size,
-        lower_bound_nats=counts.lower_bound_nats,
-        extrapolation=np.asarray(estimate / math.log(size)),
-        n_test=t.shape[0],
-        n_outputs=t.shape[1],
-        warnings=tuple(notes.texts),
-    )

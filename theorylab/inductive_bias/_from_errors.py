@@ -12,6 +12,7 @@ from scipy import special
 from .._lib.checks import as_float_array, check_choice
 from .._lib.rng import RNGLike, as_generator
 from ._fit_laws import NoncentralFit, gamma_law, gamma_mle, gamma_variance, unbiased
+from ._law import GeneralizedChi2
 from ._result import ExtrapolationWarning, InductiveBiasResult, Notes, check_confidence, check_eps
 
 METHODS = ("gamma_fit", "ncx2_fit", "empirical")
@@ -99,34 +100,16 @@ def from_errors(
     if method == "empirical":
         with np.errstate(divide="ignore"):
             estimate = 0.0 - np.log(hits / size)
-        interval = count_interval(hits, size, confidence)
+        low, high = count_interval(hits, size, confidence)
     else:
         _check_fit(e)
-        quantile = float(special.ndtri(0.5 + 0.5 * confidence))
         positive = eps > 0.0
-        safe = np.where(positive, eps, 1.0)
-        if method == "gamma_fit":
-            a, theta = gamma_mle(e)
-            law, dof = gamma_law(a, theta), 2.0 * a
-            nats = -np.asarray(law.logcdf(safe))
-            # The shape is biased upwards by about 3/S; the interval is centred where that is taken off.
-            centre, variance = gamma_variance(*unbiased(a, theta, size), safe)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                half = (
-                    float(special.stdtrit(size - 1, 0.5 + 0.5 * confidence))
-                    * np.sqrt(variance / size)
-                    / centre
-                )
-                interval = (np.minimum(centre * np.exp(-half), nats), np.maximum(centre * np.exp(half), nats))
-        else:
-            fit = NoncentralFit(e)
-            law, dof = fit.law(), fit.parameters[0]
-            nats = -np.asarray(law.logcdf(safe))
-            low, high = fit.interval(safe, quantile)
-            interval = (np.minimum(low, nats), np.maximum(high, nats))
+        fit = _gamma_fit if method == "gamma_fit" else _noncentral_fit
+        law, dof, *interval = fit(e, np.where(positive, eps, 1.0), confidence)
+        nats = -np.asarray(law.logcdf(np.where(positive, eps, 1.0)))
+        low, high = np.minimum(interval[0], nats), np.maximum(interval[1], nats)
         estimate = np.where(positive, nats, np.inf)
-        low, high = (np.where(positive, np.nan_to_num(end, posinf=np.inf), np.inf) for end in interval)
-        interval = (low, high)
+        low, high = (np.where(positive, np.nan_to_num(end, posinf=np.inf), np.inf) for end in (low, high))
         if np.any(eps < e.min()):
             notes.warn(
                 f"eps = {eps.min():.4g} lies below the smallest of {size} sampled errors, "
@@ -139,7 +122,7 @@ def from_errors(
         extrapolation = estimate / math.log(size) if size > 1 else np.full(eps.shape, np.inf)
     return InductiveBiasResult(
         estimate=np.asarray(estimate),
-        confidence_interval=(np.asarray(interval[0]), np.asarray(interval[1])),
+        confidence_interval=(np.asarray(low), np.asarray(high)),
         numerical_error=np.full(eps.shape, np.nan),
         method=method,
         distribution=law,
@@ -152,6 +135,28 @@ def from_errors(
         extrapolation=np.asarray(extrapolation),
         warnings=tuple(notes.texts),
     )
+
+
+def _gamma_fit(
+    e: NDArray[Any], eps: NDArray[Any], confidence: float
+) -> tuple[GeneralizedChi2, float, NDArray[Any], NDArray[Any]]:
+    """Return the gamma law at the maximum of likelihood, its dofs, and the ends of the interval of I."""
+    a, theta = gamma_mle(e)
+    # The shape is biased upwards by about 3/S; the interval is centred where that is taken off.
+    centre, variance = gamma_variance(*unbiased(a, theta, e.size), eps)
+    quantile = float(special.stdtrit(e.size - 1, 0.5 + 0.5 * confidence))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        half = quantile * np.sqrt(variance / e.size) / centre
+        return gamma_law(a, theta), 2.0 * a, centre * np.exp(-half), centre * np.exp(half)
+
+
+def _noncentral_fit(
+    e: NDArray[Any], eps: NDArray[Any], confidence: float
+) -> tuple[GeneralizedChi2, float, NDArray[Any], NDArray[Any]]:
+    """Return the same of the non-central law, whose interval follows the ridge of its likelihood."""
+    fit = NoncentralFit(e)
+    low, high = fit.interval(eps, float(special.ndtri(0.5 + 0.5 * confidence)))
+    return fit.law(), fit.parameters[0], low, high
 
 
 def _check_fit(e: NDArray[Any]) -> None:

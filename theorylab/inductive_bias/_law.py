@@ -13,7 +13,7 @@ from .._lib.checks import check_choice, check_real
 from .._lib.rng import RNGLike, as_generator
 from ._blocks import in_blocks
 from ._contour import CHERNOFF, CONVERGED, CROSSING, ERROR, LOG_PDF, LOG_TAIL, NODES, log_tails
-from ._parameters import TailInfo, cumulants, merge, read_parameters
+from ._parameters import TailInfo, as_reals, cumulants, merge, read_parameters
 from ._quadratic import diagonal_parts
 from ._quantiles import solve_tail
 from ._series import (
@@ -189,7 +189,7 @@ class GeneralizedChi2:
         Outside its strip of convergence order 0 is inf and the derivatives are NaN.
         """
         check_choice(order, "order", (0, 1, 2, 3))
-        at = np.asarray(t, dtype=np.float64)
+        at = as_reals(t, "t")
         value = cumulants(*self._parts, self._q0, at.reshape(-1), order)
         return value.reshape(at.shape)[()]
 
@@ -283,10 +283,7 @@ class GeneralizedChi2:
 
     def _centred(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return x as float64, and flat with the offset subtracted, which must come before anything else."""
-        at = np.asarray(x)
-        if at.dtype.kind not in "fiub":
-            raise TypeError(f"x has dtype {at.dtype}, expected real numbers")
-        at = at.astype(np.float64)
+        at = as_reals(x, "x")
         return at, at.reshape(-1) - self._q0
 
     def _rows(self, z: NDArray[Any], tol: float, density: bool) -> NDArray[Any]:
@@ -359,7 +356,7 @@ class GeneralizedChi2:
 
     def _invert(self, q: ArrayLike, upper: bool) -> Any:
         """Solve log tail = log q on the side of the mean where q lies."""
-        at = np.asarray(q, dtype=np.float64)
+        at = as_reals(q, "q")
         flat = at.reshape(-1)
         result = np.full(flat.size, np.nan)
         ends = (self._high, self._low) if upper else (self._low, self._high)

@@ -42,6 +42,14 @@ class TailInfo:
         return getattr(self, name)
 
 
+def as_reals(x: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Return arguments of a function of the law as float64; NaN and infinity are legal there."""
+    at = np.asarray(x)
+    if at.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {at.dtype}, expected real numbers")
+    return at.astype(np.float64)
+
+
 def _broadcast(value: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return one parameter for each weight."""
     array = as_float_array(value, name, ndim=(0, 1), dtype=np.float64)

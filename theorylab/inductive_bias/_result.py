@@ -39,7 +39,8 @@ class InductiveBiasResult:
         Law of the test error, exact or fitted.
     mean_error : float
     irreducible_error : float
-        Part of the error that every hypothesis has (q0); NaN where only samples are known.
+        Part of the error that every hypothesis has (q0); NaN where only samples are known, or for losses
+        other than the mean square.
     effective_dof : float
         k (sum w)^2 / sum w^2, or the dofs of the fit; NaN where there is no law.
     rank : int or None
@@ -114,6 +115,8 @@ class Notes:
 
 def check_eps(eps: ArrayLike) -> NDArray[np.float64]:
     """Return the targets as float64, finite and not negative."""
+    if eps is None:
+        raise TypeError("eps must hold target errors, real numbers >= 0, got None")
     array = np.array(as_float_array(eps, "eps", dtype=np.float64))
     if np.any(array < 0.0):
         raise ValueError(f"eps must be >= 0, got {array.min():g}: errors are not negative")

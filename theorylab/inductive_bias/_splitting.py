@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from .._lib.checks import check_int, check_real
 from .._lib.rng import RNGLike, as_generator
 
+# Levels beyond which a run gives up, and over how many its pace is taken.
+_MAX_LEVELS, _PACE = 2000, 10
+
 
 @dataclass(frozen=True)
 class SplittingResult:
@@ -81,7 +84,9 @@ def splitting_log_probability(
     Notes
     -----
     Moves z' = sqrt(1 - beta^2) z + beta xi leave the Gaussian invariant; beta follows an acceptance
-    of 30 %. Cost: n_runs x levels x n_moves x n_particles evaluations, levels = log P / log p0.
+    of 30 %. Cost: n_runs x levels x n_moves x n_particles evaluations, levels = log P / log p0. A run whose
+    levels fall ever more slowly, too slowly to reach `eps` within 2000 of them, is given up: so it is where
+    no z reaches `eps`.
 
     Examples
     --------
@@ -98,7 +103,7 @@ def splitting_log_probability(
     n_runs = check_int(n_runs, "n_runs", low=1)
     streams = as_generator(random_state, "random_state").spawn(n_runs)
     outcomes = [_run(error_fn, dim, eps, n_particles, p0, n_moves, rng) for rng in streams]
-    runs = np.array([value for value, _ in outcomes])
+    runs = np.array([value for value, _, _ in outcomes])
     finite = runs[np.isfinite(runs)]
     if finite.size:
         log_probability = float(np.logaddexp.reduce(runs)) - math.log(n_runs)
@@ -107,8 +112,8 @@ def splitting_log_probability(
         log_probability, spread = -math.inf, math.nan
     if finite.size < n_runs:
         warnings.warn(
-            f"{n_runs - finite.size} of {n_runs} runs found no way down to eps = {eps:g}; "
-            "raise n_particles or n_moves",
+            f"{n_runs - finite.size} of {n_runs} runs found no way down to eps = {eps:g}, the lowest level "
+            f"was {min(level for _, _, level in outcomes):.6g}; raise n_particles or n_moves, or eps",
             UserWarning,
             stacklevel=2,
         )
@@ -121,7 +126,7 @@ def splitting_log_probability(
             stacklevel=2,
         )
     return SplittingResult(
-        log_probability, spread, spread / math.sqrt(n_runs), runs, max(levels for _, levels in outcomes)
+        log_probability, spread, spread / math.sqrt(n_runs), runs, max(count for _, count, _ in outcomes)
     )
 
 
@@ -144,26 +149,30 @@ def _run(
     p0: float,
     n_moves: int,
     rng: np.random.Generator,
-) -> tuple[float, int]:
-    """Return the log-probability of one run and its number of levels."""
+) -> tuple[float, int, float]:
+    """Return the log-probability of one run, its number of levels and the last of these."""
     z = rng.standard_normal((n, dim))
     errors = _errors(error_fn, z)
     log_p, beta, level = 0.0, 0.5, math.inf
-    for count in range(1, 2000):
+    passed: list[float] = []
+    for count in range(1, _MAX_LEVELS):
         new = max(eps, float(np.quantile(errors, p0, method="inverted_cdf")))
         if new >= level:
             # Ties, as 0-1 losses have: go to the next error below.
             below = errors[errors < level]
             if below.size == 0:
-                return -math.inf, count
+                return -math.inf, count, level
             new = max(eps, float(below.max()))
         alive = np.flatnonzero(errors <= new)
         if alive.size == 0:
-            return -math.inf, count
+            return -math.inf, count, level
         log_p += math.log(alive.size / n)
         level = new
         if level <= eps:
-            return log_p, count
+            return log_p, count, level
+        passed.append(level)
+        if _stalled(passed, eps):
+            break
         parents = alive[rng.integers(alive.size, size=n)]
         z, errors = z[parents], errors[parents]
         for _ in range(n_moves):
@@ -172,4 +181,13 @@ def _run(
             accept = moved <= level
             z[accept], errors[accept] = proposal[accept], moved[accept]
             beta = min(1.0, max(1e-6, beta * math.exp(float(accept.mean()) - 0.3)))
-    return -math.inf, 2000
+    return -math.inf, len(passed), level
+
+
+def _stalled(passed: list[float], eps: float) -> bool:
+    """Tell whether levels fall ever more slowly and, at their pace, the levels left cannot reach `eps`."""
+    if len(passed) <= 2 * _PACE:
+        return False
+    early, middle, late = passed[-1 - 2 * _PACE], passed[-1 - _PACE], passed[-1]
+    left = (_MAX_LEVELS - len(passed)) / _PACE
+    return middle - late <= early - middle and (middle - late) * left < late - eps
