@@ -79,7 +79,7 @@ def _integrated_gap(act: Activation, alpha: Array, beta: Array, c: Array, e: Arr
         halvings = max(0, math.ceil(-math.log2(min(1.0, float(scale.min())))))
         edges = np.array([0.0, *0.5 ** np.arange(halvings, -1.0, -1.0)])
         zn = z[near]
-        node, weight = legendre(4 if np.all(zn < 1e-4) and not halvings else 16 if np.all(zn < 0.1) else 48)
+        node, weight = legendre(8 if np.all(zn < 1e-6) and not halvings else 16 if np.all(zn < 0.1) else 48)
         width = np.diff(edges)[:, None]
         x, weight = (edges[:-1, None] + width * node).ravel(), (width * weight).ravel()
         zz = zn[:, None] * x * x

@@ -20,7 +20,7 @@ Basis = tuple[Array, Array, Array]
 # How many terms to try, one after the other; memory of the basis goes with the power 3/2.
 _LADDER = (144, 324, 729, 1296, 2400)
 _REACH = 12.5  # exp(-x^2 / 4) = 1e-17, the root of the weight, lies outside
-_STRIP = 64
+_STRIP = 16  # points whose coefficients are computed together: small against the tiles
 
 
 class MehlerDual:
