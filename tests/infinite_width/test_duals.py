@@ -317,3 +317,9 @@ def test_gabor_slope_of_huge_variances():
     for k in (2, 3):
         D, Ddot = duals.dual_activation(duals.rectified_monomial(k), 1e200, 1e200, -1e200)
         assert D == Ddot == 0.0
+
+
+@pytest.mark.parametrize("c", [0.5e150, -1e150, 1e150])
+def test_overflow_of_a_dual_is_an_error(c):
+    with pytest.raises(OverflowError, match=r"leaves the range of float64.*normalise"):
+        duals.dual_activation(duals.polynomial([0.0, 1e100, 1e120]), 1e150, 1e150, c)

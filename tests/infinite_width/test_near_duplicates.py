@@ -137,3 +137,27 @@ def test_spread_along_a_ray(act, beta, step):
         spread = gain * (second(p, p) + second(q, q) - 2 * second(p, q))
         assert abs(float(got[0][0] - change)) <= 2e-14 * abs(float(change))
         assert abs(float(got[1][0] - spread)) <= 2e-14 * abs(float(spread))
+
+
+@pytest.mark.parametrize("depth", [3, 30])
+@pytest.mark.parametrize(
+    ("name", "fn", "w", "b"),
+    [("relu", lambda v: np.maximum(v, 0.0), 2.0, 0.01), ("erf", special.erf, 1.3, 0.01)],
+)
+@pytest.mark.parametrize("copies", [1, 15])
+def test_near_duplicates_by_quadrature(name, fn, w, b, depth, copies):
+    """Two points by quadrature, or thirty by series and tables, against the closed forms."""
+    mine = duals.register(f"near_{name}", fn=fn, kinks=(0.0,) if name == "relu" else ())
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(copies, 6))
+    step = 10.0 ** -rng.uniform(2.0, 8.0, (copies, 1))
+    X = np.concatenate([x, x + step * rng.normal(size=x.shape)])
+    pair = (np.arange(copies), np.arange(copies) + copies)
+    options = {"depth": depth, "w_var": w, "b_var": b}
+    got, want = (kernels.nngp_ntk(X, activation=act, **options) for act in (mine, name))
+    for g, v in zip(got, want):
+        np.testing.assert_allclose(g[pair], v[pair], rtol=1e-13)
+    got, want = (
+        kernels.rkhs_sqdist(X[:: max(1, copies // 2)], activation=a, **options) for a in (mine, name)
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-13)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from theorylab._lib.threads import limit_threads
 
 from . import _fused, _interpolate, _pairs
+from ._closed import Dual
+from ._mehler import Basis, MehlerDual
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
-from ._table import MehlerDual, batch_dual, collapse
+from ._table import batch_dual, collapse, paired_duals
 
 Array = NDArray[Any]
 TILE = 256
@@ -67,7 +69,9 @@ class Engine:
         kinked = family is not None and family[0] == "slopes" and bool(net.act.kinks)
         # smooth activations lose digits of near duplicates where the layers amplify rounding
         self.touchy = net.act.closed and not kinked and amplification(net, self.dx) > _BUDGET
-        self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy)
+        # quadrature tells nothing of the activation, so its near duplicates are always recomputed
+        self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy or not net.act.closed)
+        self.paired: list[Dual] | None = None
         close = _CLOSE[self.dtype.char]
         if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
             close = 0.3 if self.n * self.m <= _FEW else 2e-2
@@ -96,10 +100,13 @@ class Engine:
             return self._use_fused(family)
         duals = None
         if not net.act.closed and self.n * self.m > 600:
-            duals = [batch_dual(net.act, self.dx.q[layer], self.dy.q[layer]) for layer in range(net.depth)]
+            # what float32 cannot hold need not be summed
+            tail = 1e-16 if self.dtype == np.float64 else 1e-11
+            bases: dict[int, Basis] = {}
+            duals = [batch_dual(net.act, *q, tail, bases) for q in zip(self.dx.q[:-1], self.dy.q[:-1])]
 
         # a dozen float64 temporaries: narrow strips keep them small, but series cost their columns anew
-        strip = TILE if duals and any(isinstance(f, MehlerDual) for f in duals) else _STRIP
+        strip = TILE // 4 if duals and any(isinstance(f, MehlerDual) for f in duals) else _STRIP
 
         def walk(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
             for low in range(i0, i1, strip):
@@ -232,8 +239,7 @@ class Engine:
             if not mask.any() or (against and not balanced):
                 continue
             i, j = rows[mask], cols[mask]
-            arguments = (self.net, self.X, self.Y, self.dx, self.dy, i + i0, j + j0)
-            k, t = _pairs.opposite(*arguments) if against else _pairs.recompute(*arguments)[:2]
+            k, t = self._pair(against, i + i0, j + j0)
             tile.k[i, j] = k
             if self.want_t:
                 tile.t[i, j] = t
@@ -241,6 +247,15 @@ class Engine:
                 tile.k[j, i] = k
                 if self.want_t:
                     tile.t[j, i] = t
+
+    def _pair(self, against: bool, rows: Array, cols: Array) -> tuple[Array, Array]:
+        """Return NNGP and NTK of pairs that nearly oppose each other or nearly coincide."""
+        net, dx, dy = self.net, self.dx, self.dy
+        if against:
+            return _pairs.opposite(net, self.X, self.Y, dx, dy, rows, cols)
+        if not net.act.closed and self.paired is None:
+            self.paired = paired_duals(net, dx, dy, rows.size)
+        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, duals=self.paired)[:2]
 
     def _set_diagonal(self, i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
         index = np.arange(max(i0, j0), min(i1, j1))

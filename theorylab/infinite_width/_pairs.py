@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,22 +92,33 @@ def recompute(
     rows: Array,
     cols: Array,
     fan_in: int = 0,
+    duals: Sequence[Dual] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows], Y[cols])``.
 
     From explicit differences, all three to full relative accuracy. `fan_in` replaces d in the
-    standard parameterisation. Cost O(d + depth) a pair, in chunks.
+    standard parameterisation; `duals` replaces the dual of the activation layer by layer, as
+    functions of single pairs. Cost O(d + depth) a pair, in chunks.
     """
+    acts = [net.act] * net.depth if duals is None else [replace(net.act, dual=f) for f in duals]
     m = rows.size
     out = np.empty((3, m))
     for s in range(0, m, _CHUNK):
         i, j = rows[s : s + _CHUNK], cols[s : s + _CHUNK]
-        out[:, s : s + _CHUNK] = _chunk(net, X[i], Y[j], dx, dy, i, j, fan_in)
+        out[:, s : s + _CHUNK] = _chunk(net, acts, X[i], Y[j], dx, dy, i, j, fan_in)
     return out[0], out[1], out[2]
 
 
 def _chunk(
-    net: Network, X: Array, Y: Array, dx: Diagonal, dy: Diagonal, i: Array, j: Array, fan_in: int
+    net: Network,
+    acts: Sequence[Activation],
+    X: Array,
+    Y: Array,
+    dx: Diagonal,
+    dy: Diagonal,
+    i: Array,
+    j: Array,
+    fan_in: int,
 ) -> tuple[Array, Array, Array]:
     X, Y = X.astype(np.float64), Y.astype(np.float64)
     d = X.shape[1]
@@ -129,9 +141,9 @@ def _chunk(
             break
         z = np.clip(e / np.where(g > 0, 2.0 * g, 1.0), 0.0, 1.0)
         z = np.where(g > 0, z, 0.5)
-        value, slope = net.act.dual(alpha**2, beta**2, c, z, 1.0 - z)
+        value, slope = acts[layer].dual(alpha**2, beta**2, c, z, 1.0 - z)
         carried = slope * t
-        alpha, beta, diff, e = _activate(net.act, alpha, beta, diff, c, e, dx.h[layer, i], dy.h[layer, j])
+        alpha, beta, diff, e = _activate(acts[layer], alpha, beta, diff, c, e, dx.h[layer, i], dy.h[layer, j])
         c, e = _settle(value, e, alpha * beta)
     return c, np.asarray(t), diff**2 + 2.0 * e
 

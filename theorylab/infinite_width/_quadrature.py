@@ -119,9 +119,14 @@ def gauss_moment(g: Function, q: Array, kinks: tuple[float, ...] = (0.0,), n: in
                 columns.append(np.clip(k / scale, -12.0, 12.0))
     cuts = np.sort(np.concatenate(columns, axis=1), axis=1)
     gaps = np.diff(cuts, axis=1)[..., None]
-    nodes = cuts[:, :-1, None] + gaps * x
-    weight = gaps * w * np.exp(-0.5 * nodes * nodes) / math.sqrt(2.0 * math.pi)
-    return np.asarray(np.sum(weight * g(scale[..., None] * nodes), axis=(1, 2)))
+    out = np.empty(scale.size)
+    rows = max(1, _CHUNK // (gaps.shape[1] * n))
+    for start in range(0, scale.size, rows):
+        part = slice(start, start + rows)
+        nodes = cuts[part, :-1, None] + gaps[part] * x
+        weight = gaps[part] * w * np.exp(-0.5 * nodes * nodes) / math.sqrt(2.0 * math.pi)
+        out[part] = np.sum(weight * g(scale[part, :, None] * nodes), axis=(1, 2))
+    return out
 
 
 def find_kinks(f: Function, reach: float = 8.0) -> tuple[float, ...]:

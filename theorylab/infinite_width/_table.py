@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from . import _pairs
 from ._closed import Dual, angle
-from ._interpolate import mehler, tensor
+from ._interpolate import tensor
+from ._mehler import Basis, MehlerDual
 from ._network import Diagonal, Network, diagonal
-from ._quadrature import legendre
 from .duals import Activation
 
 Array = NDArray[Any]
 DEGREE = 16
+# pairs of points from which on a table costs less than quadrature
+_MANY = 200
 
 
 def nodes(panels: int) -> Array:
@@ -182,59 +184,45 @@ class TensorDual:
             first[i, j], second[i, j] = self.act.dual(aa, bb, cc, z[i, j], y[i, j])
         return first, second
 
-
-class MehlerDual:
-    """The dual as ``sum_k h_k(a) h_k(b) rho^k`` with Hermite coefficients of every point.
-
-    For activations analytic in a strip of half-width s the terms fall like ``exp(-2 s sqrt(2 k / a))``:
-    a few hundred reach rounding for all correlations. Cost per pair and layer: two Horner sums.
-    """
-
-    LIMIT = 2400
-
-    def __init__(self, act: Activation, qa: Array, qb: Array) -> None:
-        x, w = legendre(1600)
-        x = 2.0 * x - 1.0
-        x, w = 12.5 * x, 25.0 * w * np.exp(-0.5 * (12.5 * x) ** 2) / math.sqrt(2.0 * math.pi)
-        basis = np.empty((self.LIMIT, x.size))
-        # sqrt(w) inside keeps the recursion of the normalised polynomials below overflow
-        basis[0] = np.sqrt(w)
-        basis[1] = x * basis[0]
-        for k in range(1, self.LIMIT - 1):
-            basis[k + 1] = (x * basis[k] - math.sqrt(k) * basis[k - 1]) / math.sqrt(k + 1)
-        root = np.sqrt(w)
-        top = np.sqrt(np.array([max(float(qa.max()), float(qb.max()))]))
-        terms = 8
-        for f in (act.fn, act.dfn):
-            square = ((f(top[:, None] * x) * root) @ basis.T)[0] ** 2
-            tail = np.cumsum(square[::-1])[::-1]
-            terms = max(
-                terms, int(np.argmax(tail < 1e-16 * tail[0])) if tail[-1] < 1e-16 * tail[0] else self.LIMIT
-            )
-        self.complete = terms < self.LIMIT
-        terms = min(4 * ((terms + 3) // 4), self.LIMIT)
-        self.basis, self.x, self.root, self.act = np.ascontiguousarray(basis[:terms].T), x, root, act
-
-    def coefficients(self, q: Array) -> list[Array]:
-        """Return the Hermite coefficients (len(q), terms) of the activation and of its derivative."""
-        scaled = np.sqrt(q)[:, None] * self.x
-        return [
-            np.ascontiguousarray((f(scaled) * self.root) @ self.basis) for f in (self.act.fn, self.act.dfn)
-        ]
-
-    def __call__(self, a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
-        """Evaluate on a tile: `a` (n, 1), `b` (1, m), the rest (n, m)."""
+    def paired(self, a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
+        """Evaluate on single pairs: `a`, `b` (m,) or (m, 1), the rest (m,) or (m, k)."""
+        floor = math.exp(self.low) * (1.0 - 1e-9)
+        if min(float(a.min()), float(b.min())) < floor:
+            return self.act.dual(a, b, c, z, y)
         first, second = np.empty(z.shape), np.empty(z.shape)
-        (ha, sa), (hb, sb) = self.coefficients(a.ravel()), self.coefficients(b.ravel())
-        mehler(ha, hb, sa, sb, np.ascontiguousarray(y - z), first, second)
+        wa, wb = self.weights(a.ravel()), self.weights(b.ravel())
+        shape = (wa.shape[0], 1, z.size // wa.shape[0])
+        near, far = (np.ascontiguousarray(v).reshape(shape) for v in angle(z, y))
+        D, Ddot = first.reshape(shape), second.reshape(shape)
+        for i in range(shape[0]):
+            right = np.repeat(wb[i : i + 1], shape[2], axis=0)
+            tensor(wa[i : i + 1], right, near[i], far[i], self.tables[0], self.tables[1], D[i], Ddot[i])
         return first, second
 
 
-def batch_dual(act: Activation, qa: Array, qb: Array) -> Dual:
-    """Return the cheapest accurate way to evaluate the dual of `act` on many pairs."""
+def batch_dual(
+    act: Activation, qa: Array, qb: Array, tail: float = 1e-16, bases: dict[int, Basis] | None = None
+) -> Dual:
+    """Return the cheapest accurate way to evaluate the dual of `act` on many pairs; see `MehlerDual`."""
     if not any(act.kinks):
-        series = MehlerDual(act, qa, qb)
+        series = MehlerDual(act, float(max(qa.max(), qb.max())), tail, bases)
         if series.complete:
             return series
     table = covering(act, np.concatenate([qa, qb]))
     return table if table.exact else act.dual
+
+
+def paired_duals(net: Network, dx: Diagonal, dy: Diagonal, pairs: int) -> list[Dual]:
+    """Return, layer by layer, the dual of single pairs: a series or a table where it costs less."""
+    bases: dict[int, Basis] = {}
+    out: list[Dual] = []
+    for qa, qb in zip(dx.q[:-1], dy.q[:-1]):
+        series = MehlerDual(net.act, float(max(qa.max(), qb.max())), bases=bases)
+        if series.complete:
+            out.append(series.paired)
+        elif pairs > _MANY:
+            dual = batch_dual(net.act, qa, qb)
+            out.append(getattr(dual, "paired", dual))
+        else:
+            out.append(net.act.dual)
+    return out

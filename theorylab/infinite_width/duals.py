@@ -255,6 +255,8 @@ def dual_activation(
     ------
     ValueError
         For an unknown name, a negative variance, or ``c^2 > a b`` beyond rounding.
+    OverflowError
+        If D leaves the range of float64.
 
     Notes
     -----
@@ -277,8 +279,13 @@ def dual_activation(
     if np.any(np.abs(c_) > bound * (1.0 + 1e-9)):
         raise ValueError("c exceeds sqrt(a b) in magnitude: (a, b, c) is not a covariance")
     z, y = halves(a_, b_, c_)
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         first, second = act.dual(a_, b_, c_, z, y)
+    if not np.all(np.isfinite(first)):
+        raise OverflowError(
+            f"E[phi(u) phi(v)] of {act.name!r} leaves the range of float64 at variances up to "
+            f"{max(float(a_.max()), float(b_.max())):.3g}: normalise the inputs or the activation"
+        )
     shape = a_.shape
     return np.broadcast_to(first, shape).astype(np.float64)[()], np.broadcast_to(second, shape).astype(
         np.float64
