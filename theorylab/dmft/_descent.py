@@ -94,7 +94,7 @@ def train_network(
             delta = output - centre[piece] - y[piece]
             total += float(delta @ delta)
             if t + 1 < n_steps:
-                force = (rows.force(h)[0] * delta[:, None]).astype(dtype, copy=False)
+                force = (rows.slope(h) * delta[:, None]).astype(dtype, copy=False)
                 gradient += force.T @ x[piece]
         if not run.sound(t, total / count):
             return run

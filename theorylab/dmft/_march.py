@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,17 @@ BLOW_UP = 1e6
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS at one thread, so that sums have the same bits on any machine load."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _blas() -> Any:
+    """Return the control of all BLAS libraries; to look for them takes longer than a small network."""
+    import scipy.linalg  # noqa: F401  (brings a BLAS of its own, which must be loaded to be found)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 class March:
@@ -186,7 +193,7 @@ class March:
         self.train[t] = loss = float(np.mean(delta * delta))
         if not self._sound(t, loss):
             return False
-        slope, curve = (self.ratio[t] * a for a in self.rows.force(h))
+        slope, curve = (self.ratio[t] * a for a in (self.rows.slope(h), self.rows.curve(h)))
         self.delta[:, t] = self.ratio[t] * delta
         self.g[:, now] = slope * delta[:, None]
         self._far_tangents(t, slope, curve * delta[:, None], pull)
