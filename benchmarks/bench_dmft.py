@@ -116,6 +116,8 @@ def theory_rows(bench):
     # The ensemble whose mean is as well known as one solution of the theory.
     needed = math.ceil((scatter / theory_error) ** 2)
     print(f"one solution: {theory_error:.2%}; one network: {scatter:.2%}; {needed} networks, {timed} timed")
+    # Squares of standard deviations from n values are known to 1 part in sqrt(n / 2).
+    doubt = math.sqrt(2 / (len(curves) - 1) + 2 / (losses.size - 1))
     for name in ("float64", "float32"):
         row = bench.compare(
             f"dmft_solve, {name}, width inf, S=1000, T=60 (peer: {timed} of the {needed} networks)",
@@ -126,7 +128,7 @@ def theory_rows(bench):
             accuracy=(theory_error, scatter / math.sqrt(needed)),
             target=f">= {30 * timed / needed:.2g} (30 x {timed} / {needed})",
         )
-        print(f"ratio for the whole ensemble: {row.ratio * needed / timed:.3g}")
+        print(f"ratio for the whole ensemble: {row.ratio * needed / timed:.3g}, its size known to {doubt:.0%}")
 
 
 def main():
