@@ -128,7 +128,7 @@ def theory_rows(bench):
             accuracy=(theory_error, scatter / math.sqrt(needed)),
             target=f">= {30 * timed / needed:.2g} (30 x {timed} / {needed})",
         )
-        print(f"ratio for the whole ensemble: {row.ratio * needed / timed:.3g}, its size known to {doubt:.0%}")
+        print(f"ratio for the whole ensemble: {row.ratio * needed / timed:.3g}, size +- {doubt:.0%}")
 
 
 def main():
