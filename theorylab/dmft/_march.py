@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,22 +28,6 @@ Array = NDArray[np.float64]
 
 #: Growth of the train loss over its start (plus the target's variance scale) that counts as divergence.
 BLOW_UP = 1e6
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS at one thread, so that sums have the same bits on any machine load."""
-    with _blas().limit(limits=1, user_api="blas"):
-        yield
-
-
-@cache
-def _blas() -> Any:
-    """Return the control of all BLAS libraries; to look for them takes longer than a small network."""
-    import scipy.linalg  # noqa: F401  (brings a BLAS of its own, which must be loaded to be found)
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 class March:
