@@ -406,3 +406,30 @@ def test_losses_beyond_the_range_of_doubles():
     assert not math.isfinite(sum(test_loss_components(1e200 * np.ones((2, 9)), np.ones(9), net, TASK)))
     with pytest.raises(ValueError, match="eps"):
         lazy_limit(2.0, 1e200, 0.1, 5)
+
+
+@pytest.mark.parametrize(
+    ("width", "nu", "dim"),
+    [(2, 2.0, 400), (300, 2.0, 200), (300, 30.0, 200), (2000, 400.0, 5), (300, 0.1, 400)],
+)
+def test_predicted_memory_covers_what_networks_take(monkeypatch, width, nu, dim):
+    """Never below the measured peak, and at most 2.1 times it: drawing may need the data once or twice."""
+    import tracemalloc
+
+    from theorylab.dmft import _simulate
+
+    announced = []
+    monkeypatch.setattr(
+        _simulate, "refuse_if_too_large", lambda name, needed, advice: announced.append(needed)
+    )
+    net, task, start = QuadraticNetwork(width, 1.0, 0.5), PolynomialTask(nu), np.full((width, dim), 0.1)
+
+    def run():
+        simulate(net, task, 1e-3, 3, dim, init_weights=start, rng=0)
+
+    run()
+    tracemalloc.start()
+    run()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < announced[-1] < 2.1 * peak

@@ -308,7 +308,14 @@ def test_too_large_runs_refuse_with_the_number():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("width", "n_steps", "n_samples", "memory"),
-    [(np.inf, 30, 400, None), (np.inf, 40, 200, 10), (12, 8, 300, None), (2, 30, 300, 8), (30, 2, 300, None)],
+    [
+        (np.inf, 30, 400, None),
+        (np.inf, 40, 200, 10),
+        (12, 8, 300, None),
+        (2, 30, 300, 8),
+        (30, 2, 300, None),
+        (1, 200, 100, 20),
+    ],
 )
 def test_predicted_memory_is_what_the_run_takes(width, n_steps, n_samples, memory, dtype, sampler):
     """Never below the measured peak, and at most 10 % above it."""

@@ -392,3 +392,40 @@ def test_modular_training_beyond_the_range_of_its_precision(dtype, settings):
 def test_memory_is_predicted_before_the_run(make):
     with pytest.raises(MemoryError, match=r"would need [\d.e+]+ TiB"):
         make()
+
+
+def predicted_and_measured(monkeypatch, module, run):
+    """Return the bytes a run announces and those it holds at its peak."""
+    import tracemalloc
+
+    announced = []
+    monkeypatch.setattr(module, "refuse_if_too_large", lambda name, needed, advice: announced.append(needed))
+    run()  # compile first
+    tracemalloc.start()
+    run()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return max(announced), peak
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("p", "fraction", "width"), [(31, 1.0, 150), (97, 0.5, 300), (23, 0.5, 2000)])
+def test_predicted_memory_is_what_training_takes(monkeypatch, p, fraction, width, dtype):
+    """Never below the measured peak, and at most 10 % above it."""
+    from theorylab.grokking import _training
+
+    data = modular_dataset(p, fraction, rng=0)
+    predicted, peak = predicted_and_measured(
+        monkeypatch, _training, lambda: train_modular(data, width, 2, rng=0, dtype=dtype)
+    )
+    assert peak < predicted < 1.1 * peak
+
+
+def test_predicted_memory_is_what_clusters_take(monkeypatch):
+    """Never below the measured peak, and at most 10 % above it."""
+    from theorylab.grokking import _xor
+
+    predicted, peak = predicted_and_measured(
+        monkeypatch, _xor, lambda: train_xor(100, 4000, 200, 15.0, n_steps=2, n_test=300, rng=0)
+    )
+    assert peak < predicted < 1.1 * peak

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["ThreadLimit", "available_cores", "limit_threads"]
+__all__ = ["ThreadLimit", "available_cores", "limit_threads", "one_blas_thread"]
 
 
 def available_cores() -> int:
@@ -68,3 +70,19 @@ def limit_threads(n: int) -> Iterator[ThreadLimit]:
         yield limit
     finally:
         limit.close()
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS at one thread, so that sums have the same bits on any machine load."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _blas() -> Any:
+    """Return the control of NumPy's and SciPy's BLAS; to look for them takes longer than a small network."""
+    import scipy.linalg  # noqa: F401  (brings a BLAS of its own, which must be loaded to be found)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

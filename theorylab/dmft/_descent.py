@@ -70,6 +70,11 @@ def draw_data(
     return beta, inputs, labels
 
 
+def block_rows(count: int, dim: int, dtype: np.dtype) -> int:
+    """Return how many of `count` samples are visited together."""
+    return max(1, min(count, CACHED // (dtype.itemsize * dim)))
+
+
 def train_network(
     rows: Rows, prob: Task, kappa: Array, weights: Array, beta: Array, x: Array, y: Array, dtype: np.dtype
 ) -> Run:
@@ -79,7 +84,7 @@ def train_network(
     rates = kappa / (spec.alpha * prob.nu)
     weights, beta, x, y = (a.astype(dtype, copy=False) for a in (weights, beta, x, y))
     start = weights.copy()
-    block = max(1, min(count, CACHED // (dtype.itemsize * d)))
+    block = block_rows(count, d, dtype)
     pieces = [slice(lo, min(lo + block, count)) for lo in range(0, count, block)]
     centre = np.zeros(count)
     wick = isinstance(spec, QuadraticNetwork) and isinstance(prob, PolynomialTask)
@@ -94,7 +99,7 @@ def train_network(
             delta = output - centre[piece] - y[piece]
             total += float(delta @ delta)
             if t + 1 < n_steps:
-                force = (rows.force(h)[0] * delta[:, None]).astype(dtype, copy=False)
+                force = (rows.slope(h) * delta[:, None]).astype(dtype, copy=False)
                 gradient += force.T @ x[piece]
         if not run.sound(t, total / count):
             return run

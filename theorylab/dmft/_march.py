@@ -30,15 +30,6 @@ Array = NDArray[np.float64]
 BLOW_UP = 1e6
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS at one thread, so that sums have the same bits on any machine load."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
-        yield
-
-
 class March:
     """State of the march; `run` goes through all steps, `result` packs what they left."""
 
@@ -186,7 +177,7 @@ class March:
         self.train[t] = loss = float(np.mean(delta * delta))
         if not self._sound(t, loss):
             return False
-        slope, curve = (self.ratio[t] * a for a in self.rows.force(h))
+        slope, curve = (self.ratio[t] * a for a in (self.rows.slope(h), self.rows.curve(h)))
         self.delta[:, t] = self.ratio[t] * delta
         self.g[:, now] = slope * delta[:, None]
         self._far_tangents(t, slope, curve * delta[:, None], pull)

@@ -42,12 +42,17 @@ class Rows:
         """Whether infinitely many neurons stand behind the coherent rows."""
         return math.isinf(self.spec.width)
 
-    def force(self, h: Array) -> tuple[Array, Array]:
-        """Return ``slope`` and ``curve``, the force per unit of Delta and its derivative by h."""
+    def slope(self, h: Array) -> Array:
+        """Return the force per unit of Delta, shape (S, K)."""
         if isinstance(self.spec, SmoothNetwork):
-            slope = apply(self.spec.dphi, h, "dphi") * self.force_constant
-            return slope, apply(self.spec.d2phi, h, "d2phi") * self.force_constant
-        return self.force_constant + self.force_linear * h, np.broadcast_to(self.force_linear, h.shape).copy()
+            return apply(self.spec.dphi, h, "dphi") * self.force_constant
+        return self.force_constant + self.force_linear * h
+
+    def curve(self, h: Array) -> Array:
+        """Return the derivative of `slope` by h, shape (S, K)."""
+        if isinstance(self.spec, SmoothNetwork):
+            return apply(self.spec.d2phi, h, "d2phi") * self.force_constant
+        return np.broadcast_to(self.force_linear, h.shape).copy()
 
     def output(self, h: Array) -> tuple[Array, Array]:
         """Return the coherent part of the output, shape (S,), and its gradient ``pull``, shape (S, K)."""

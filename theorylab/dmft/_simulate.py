@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .._lib.checks import as_float_array, check_int, check_shape
 from .._lib.memory import refuse_if_too_large
 from .._lib.rng import RNGLike, as_generator
-from ._descent import Run, draw_data, place_weights, train_moments, train_network
+from .._lib.threads import one_blas_thread
+from ._descent import Run, block_rows, draw_data, place_weights, train_moments, train_network
 from ._result import SimulationResult
 from ._rows import check_start, initial_overlaps, make_rows
 from ._spec import Network, PolynomialTask, QuadraticNetwork, Task, check_problem
@@ -39,7 +40,6 @@ class _Setup:
 def _ensemble(train: Callable[[np.random.Generator], Run], n_seeds: int, rng: RNGLike) -> list[Run]:
     """Train all networks, each from its own stream, shared among as many threads as Numba may use."""
     from ._kernels import threads
-    from ._march import one_blas_thread
 
     seeds = as_generator(rng).integers(2**63, size=n_seeds)
 
@@ -202,7 +202,9 @@ def simulate(
     x, b = _given(inputs, beta, count, d)
     grams = 0 if init_weights is not None else 4 * width * width
     kept = width * (d + steps) + 5 * steps
-    _refuse("simulate", d * (2 * count + 6 * width) + grams, kept, setup)
+    # Data, twice while they are drawn; weights; the start, or a block of activations, or all inner products.
+    flight = max(grams, 6 * block_rows(count, d, setup.dtype) * width, 2 * min(2 * width + 1, 2 * d) ** 2)
+    _refuse("simulate", d * (2 * count + 6 * width) + flight, kept, setup)
     start = None
     m = gram = np.empty(0)
     if init_weights is not None:

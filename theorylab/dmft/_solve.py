@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .._lib.checks import check_choice, check_int
 from .._lib.memory import refuse_if_too_large
 from .._lib.rng import RNGLike, as_generator
+from .._lib.threads import one_blas_thread
 from ._memory import solver_bytes
 from ._result import DMFTResult
 from ._rows import initial_overlaps, make_rows
@@ -197,7 +198,7 @@ def dmft_solve(
     refuse_if_too_large("dmft_solve", needed, advice)
     generator = as_generator(rng)
 
-    from ._march import March, one_blas_thread
+    from ._march import March
 
     # All runs of a truncation study share their random numbers, so that only the truncation differs.
     again = copy.deepcopy(generator)

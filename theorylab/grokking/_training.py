@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from .._lib.checks import check_int, check_real
 from .._lib.memory import refuse_if_too_large
 from .._lib.rng import RNGLike, as_generator
+from .._lib.threads import one_blas_thread
 from ._modular import ModularData, Weights
 
 #: Bytes of hidden activations that go forward and backward together.
@@ -21,6 +22,8 @@ CACHED = 1 << 19
 #: Parts of the training set with gradients of their own; they are added in order, whatever the threads.
 PARTS = 4
 BETAS, TINY = (0.9, 0.98), 1e-8
+#: Bytes of Python objects of any training, whatever its size.
+OBJECTS = 64 * 1024
 #: Train loss that counts as divergence; that of predicting nothing is 1/p.
 BLOW_UP = 1e6
 
@@ -54,7 +57,7 @@ class _Part:
         self.first, self.second = (np.ascontiguousarray(pairs[:, k]) for k in range(2))
         self.labels = np.ascontiguousarray(labels)
         self.gradients = tuple(np.empty((p, width), dtype) for _ in range(3))
-        rows = max(16, min(len(labels), CACHED // (width * dtype.itemsize)))
+        rows = _rows(len(labels), width, dtype)
         self.hidden, self.square, self.back = (np.empty((rows, width), dtype) for _ in range(3))
         self.output = np.empty((rows, p), dtype)
         self.product = np.empty((p, width), dtype)
@@ -168,12 +171,31 @@ def train_modular(
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     generator = as_generator(rng)
     p = data.p
-    # Weights and two moments; gradients and their products in every part; blocks of at least 16 rows.
-    words = 9 * p * width + 2 * PARTS * (4 * p * width + 3 * 16 * width)
-    refuse_if_too_large("train_modular", kind.itemsize * words, "lower the width")
+    refuse_if_too_large("train_modular", _bytes(data, width, kind), "lower the width")
     sd = 0.5 / (2.0 * width) ** (1.0 / 3.0)
     U, V, W = ((sd * generator.standard_normal((p, width))).astype(kind) for _ in range(3))
     return _descend(data, (U, V, W), epochs, rate, decay, every, kind)
+
+
+def _rows(count: int, width: int, dtype: np.dtype) -> int:
+    """Return how many of `count` pairs go forward and backward together."""
+    return max(16, min(count, CACHED // (width * dtype.itemsize)))
+
+
+def _pieces(count: int) -> int:
+    """Return into how many parts the pairs are cut, which depends on their number alone."""
+    return PARTS if count >= 512 else min(count, 1)
+
+
+def _bytes(data: ModularData, width: int, dtype: np.dtype) -> int:
+    """Return what a training holds: weights with two moments, and for every part gradients and blocks."""
+    p = data.p
+    total = 9 * p * width * dtype.itemsize
+    for count in (data.train.size, data.test.size):
+        pieces = _pieces(count)
+        rows = _rows(-(-count // max(1, pieces)), width, dtype)
+        total += pieces * dtype.itemsize * (4 * p * width + rows * (3 * width + p)) + 8 * 4 * count
+    return OBJECTS + total + total // 64
 
 
 def _warn(epoch: int, lr: float, decay: float) -> None:
@@ -189,17 +211,15 @@ def _warn(epoch: int, lr: float, decay: float) -> None:
 
 
 def _split(data: ModularData, index: Any, labels: Any, width: int, dtype: np.dtype) -> list[_Part]:
-    """Cut pairs into parts; how many depends on the data alone."""
-    pieces = np.array_split(index, PARTS) if index.size >= 512 else [index]
-    return [_Part(data.pairs[i], labels[i], data.p, width, dtype) for i in pieces if i.size]
+    """Cut pairs into parts."""
+    pieces = np.array_split(index, _pieces(index.size)) if index.size else []
+    return [_Part(data.pairs[i], labels[i], data.p, width, dtype) for i in pieces]
 
 
 def _descend(
     data: ModularData, weights: Weights, epochs: int, lr: float, decay: float, every: int, dtype: np.dtype
 ) -> ModularTraining:
     """Run AdamW and log."""
-    from threadpoolctl import threadpool_limits
-
     from ._kernels import adamw, threads
 
     p, width = weights[0].shape
@@ -209,7 +229,7 @@ def _descend(
     n = data.train.size
     log: list[tuple[int, float, float, float]] = []
     workers = min(threads(), len(parts))
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(1, workers)) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(max(1, workers)) as pool:
 
         def evaluate(group: list[_Part], learn: bool) -> tuple[float, int]:
             run = pool.map if workers > 1 else map

@@ -85,7 +85,7 @@ def xor_cluster_data(
     share = check_real(flip, "flip", low=0.0, high=1.0)
     generator = as_generator(rng)
     # Points, and per sample its corner, clean and flipped label, a uniform number.
-    refuse_if_too_large("xor_cluster_data", 8 * n * (d + 6), "lower n_samples or dim")
+    refuse_if_too_large("xor_cluster_data", 8 * n * (d + 8), "lower n_samples or dim")
     corner = generator.integers(4, size=n)
     X = generator.standard_normal((n, d))
     X[np.arange(n), corner // 2] += size * (1.0 - 2.0 * (corner % 2))
@@ -169,10 +169,11 @@ def train_xor(
     refuse_if_too_large("train_xor", 8 * words, "lower n_samples, n_test, dim or width")
     X, y, clean = xor_cluster_data(n, d, mu, flip, generator)
     T, _, truth = xor_cluster_data(fresh, d, mu, 0.0, generator)
-    normal = generator.standard_normal((m, d))
+    initial = generator.standard_normal((m, d))
     readout = generator.choice([-1.0, 1.0], size=m) / math.sqrt(m)
     with np.errstate(over="ignore", invalid="ignore"):  # told by a warning
-        run, lost = _train(X, y, clean, T, truth, scale * normal, readout, rate, steps)
+        initial *= scale
+        run, lost = _train(X, y, clean, T, truth, initial, readout, rate, steps)
     if lost is not None:
         from sklearn.exceptions import ConvergenceWarning
 
