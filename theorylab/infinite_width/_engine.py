@@ -69,8 +69,9 @@ class Engine:
         kinked = family is not None and family[0] == "slopes" and bool(net.act.kinks)
         # smooth activations lose digits of near duplicates where the layers amplify rounding
         self.touchy = net.act.closed and not kinked and amplification(net, self.dx) > _BUDGET
-        # quadrature tells nothing of the activation, so its near duplicates are always recomputed
-        self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy or not net.act.closed)
+        # by quadrature a dual costs much: a few points tell, and pairs are recomputed only where they must be
+        rough = not net.act.closed and (bool(net.act.kinks) or amplification(net, _some(self.dx)) > _BUDGET)
+        self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy or rough)
         self.paired: list[Dual] | None = None
         close = _CLOSE[self.dtype.char]
         if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
@@ -295,6 +296,13 @@ class Engine:
             return
         with limit_threads(1), ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, (jobs[k::threads] for k in range(threads))))
+
+
+def _some(diag: Diagonal) -> Diagonal:
+    """Return a few points, from the smallest to the largest variance."""
+    order = np.argsort(diag.q[0], kind="stable")
+    few = order[np.linspace(0, order.size - 1, min(order.size, 5)).astype(int)]
+    return Diagonal(diag.q[:, few], diag.h[:, few], diag.slope[:, few])
 
 
 def amplification(net: Network, diag: Diagonal) -> float:
