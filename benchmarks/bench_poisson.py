@@ -13,6 +13,8 @@ from theorylab.poisson import LearnedMultigrid, PoissonOperator, problems, solve
 RTOL = 1e-6
 SIZES = [(512, 512), (1024, 1024), (64, 64, 64), (128, 128, 128)]
 BYTES = {2: 7.8 * 27, 3: 9.5 * 27}
+# The untrained default with a transfer that allows second visits of the small levels; set by hand.
+TWICE = (0.6, 1.1, 0.6, 1.1, 0.98, 0.98, 1.0, 1.0)
 
 
 def peer(method, A, b):
@@ -43,12 +45,17 @@ def solves(bench, family, shape, methods):
             peer_name=f"PyAMG {method} + CG",
             repeats=repeats, accuracy=(mine, residual(A, right, peer(method, A, right))), target=">= 5",
         )  # fmt: skip
-    plain = solve_pressure(flags, b, method="mg", rtol=RTOL)
-    bench.compare(
-        f"solve, {name}", ours, lambda: solve_pressure(flags, b, method="mg", rtol=RTOL),
-        peer_name="untrained recipe", repeats=9, accuracy=(mine, residual(A, right, plain[fluid])),
-        target=">= 1.3",
-    )  # fmt: skip
+    for title, solve in (
+        ("untrained recipe", lambda: solve_pressure(flags, b, method="mg", rtol=RTOL)),
+        (
+            "untrained, small levels twice",
+            lambda: solve_pressure(flags, b, method=LearnedMultigrid(flags, recipe=TWICE), rtol=RTOL),
+        ),
+    ):
+        bench.compare(
+            f"solve, {name}", ours, solve, peer_name=title, repeats=9,
+            accuracy=(mine, residual(A, right, solve()[fluid])), target=">= 1.3",
+        )  # fmt: skip
 
 
 def parts(bench, shape):

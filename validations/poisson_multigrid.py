@@ -2,6 +2,7 @@
 
 import numpy as np
 from _poisson_multigrid import SparseCycle, iterations
+from scipy.ndimage import label
 
 from theorylab.poisson import LearnedMultigrid, problems, solve_pressure
 from theorylab.validation import AtMost, Better, Claim, Holds, Samples, grid, main
@@ -163,6 +164,41 @@ def draw_definite(ax, result):
     ax.axvline(0, color="k", lw=1)
     ax.set(xlabel="smallest eigenvalue of B", ylabel="recipes")
     ax.legend()
+
+
+visits = Claim(
+    id="poisson.second-visits",
+    statement="The preconditioner stays definite where the small levels are visited twice in a cycle.",
+    source="ours: two visits are (1 + w) B - w B A B, with w from a bound for the recipe",
+    criterion=Holds(0.95),
+    quick=grid(side=[13], replicates=24),
+    full=grid(side=[13, 15], replicates=200),
+)
+
+
+def maze(shape, rng):
+    """Corridors one cell wide below AIR, in which even small levels have many unknowns."""
+    odd = sum(i % 2 for i in np.indices(shape))
+    flags = ((odd == 0) | ((odd == 1) & (rng.random(shape) < 0.6))).astype(np.uint8)
+    flags[..., -1] = 2
+    parts = label(flags == 1)[0]
+    flags[(flags == 1) & (parts != np.bincount(parts[parts > 0]).argmax())] = 0
+    return flags
+
+
+@visits.measure
+def visited_twice(side, rng):
+    # Second visits are for tF <= tD <= alphaD tF and oc < 4/3, on levels with more than 64 unknowns.
+    tf, alpha = rng.uniform(0.1, 0.98), rng.uniform(1.0, 2.5)
+    recipe = (*random_recipe(rng)[:4], tf, tf * rng.uniform(1, alpha), rng.uniform(0.3, 4 / 3), alpha)
+    value, asymmetry = lowest(maze((side,) * 3 if rng.integers(2) else (4 * side,) * 2, rng), recipe)
+    return Samples([float(value > 0 and asymmetry < 1e-12)], lowest=np.array([value]))
+
+
+@visits.control("weights (1.3, 1.3): the inequality fails, 2.56", grid=grid(side=[13], replicates=20))
+def overrelaxed_below(side, rng):
+    value, asymmetry = lowest(maze((side,) * 3, rng), (1.3, 1.3, 1.3, 1.3, 0.9, 0.9, 1.0, 1.0))
+    return Samples([float(value > 0 and asymmetry < 1e-12)], lowest=np.array([value]))
 
 
 # C11 ------------------------------------------------------------------------------------------------------

@@ -472,6 +472,7 @@ def test_split_aggregates_beat_blocks():
     [
         ({"recipe": "best"}, "recipe must be 'learned', 'default' or 8 numbers"),
         ({"recipe": (1.0, 2.0)}, "recipe has shape"),
+        ({"recipe": (0.6, 1.1, 0.6, 1e300, 1, 1, 1, 1)}, "recipe has w2c = 1e\\+300, expected sizes"),
         ({"recipe": [np.nan] * 8}, "recipe contains nan"),
         ({"precision": "float16"}, "precision must be one of"),
         ({"nu": 3}, "nu must lie in"),

@@ -1,9 +1,9 @@
 """Aggregates of a coarse level: the connected parts of its blocks.
 
-Mostly all couplings inside a block are open, and the block is its own aggregate. Where they are not, the
-cells of a block are joined along its inner faces; where a split-off aggregate of the level above lies in the
-block ("marked"), by union-find over faces and links. The first part of a block is the cell of the next grid,
-the others are appended ("extras"), each with a home, the block in which it lies.
+The corners of a block are the bits of a number, and its parts are flooded along its inner faces. Mostly there
+is one, and the block is its own aggregate. Where a split-off aggregate of the level above lies in the block
+("marked"), parts are joined further by union-find over links. The first part of a block is the cell of the
+next grid, the others are appended ("extras"), each with a home, the block in which it lies.
 """
 
 from __future__ import annotations
@@ -57,47 +57,45 @@ def _corner(base: int, c: int, m: int, s: int) -> int:
     return base + (c & 1) + (c >> 1 & 1) * (m if s == 0 else s) + (c >> 2) * m
 
 
-@jit
-def _join(A: Array, at: int, base: int, m: int, s: int, root: Array) -> bool:
-    """Write the smallest corner to which each corner of the block is connected inside it; -1 where not live.
+@jit(inline=True)
+def _open(z: int, f: Array, g: Array, h: Array, m: int, s: int) -> tuple[int, int, int]:
+    """Return the corners whose couplings inside the block at `z` are open to the next cell, line and row.
 
-    Tell whether any corner is live.
+    Corner c is bit c of each set; in 2-D the second axis are the rows, and the third set is empty.
     """
-    corners, live = 4 if s == 0 else 8, False
-    for c in range(corners):
-        root[c] = c if A[COUPLING, at + _corner(base, c, m, s)] > 0 else -1
-        live |= root[c] >= 0
-    if not live:
-        return False
-    second = FACE0 if s == 0 else FACE2
-    changed = True
-    while changed:
-        changed = False
-        for c in range(corners):
-            k = at + _corner(base, c, m, s)
-            for axis in range(3):
-                bit = 1 << axis
-                field = FACE1 if axis == 0 else second if axis == 1 else FACE0
-                if bit >= corners or c & bit or not A[field, k] > 0:
-                    continue
-                u, v = root[c], root[c | bit]
-                if u != v:
-                    root[c] = root[c | bit] = min(u, v)
-                    changed = True
-    return True
+    along, second = int(g[z] > 0) | int(g[z + m] > 0) << 2, int(f[z] > 0) | int(f[z + 1] > 0) << 1
+    if s == 0:
+        return along, second, 0
+    u = z + s
+    along = int(g[z] > 0) | int(g[u] > 0) << 2 | int(g[z + m] > 0) << 4 | int(g[u + m] > 0) << 6
+    third = second | int(f[u] > 0) << 2 | int(f[u + 1] > 0) << 3
+    second = int(h[z] > 0) | int(h[z + 1] > 0) << 1 | int(h[z + m] > 0) << 4 | int(h[z + m + 1] > 0) << 5
+    return along, second, third
+
+
+@jit(inline=True)
+def _live(z: int, total: Array, m: int, s: int) -> int:
+    """Return the corners of the block at `z` that are coupled to any unknown."""
+    row = z + m
+    second = z + s if s > 0 else row
+    live = int(total[z] > 0) | int(total[z + 1] > 0) << 1
+    live |= int(total[second] > 0) << 2 | int(total[second + 1] > 0) << 3
+    if s > 0:
+        live |= int(total[row] > 0) << 4 | int(total[row + 1] > 0) << 5
+        live |= int(total[row + s] > 0) << 6 | int(total[row + s + 1] > 0) << 7
+    return live
 
 
 @jit
-def _whole(f: Array, g: Array, h: Array, z: int, m: int, s: int) -> bool:
-    """Tell whether all couplings inside the block at `z` are open, as they mostly are."""
-    if not (g[z] > 0 and g[z + m] > 0 and f[z] > 0 and f[z + 1] > 0):
-        return False
-    if s == 0:
-        return True
-    u = z + s
-    if not (g[u] > 0 and g[u + m] > 0 and f[u] > 0 and f[u + 1] > 0):
-        return False
-    return bool(h[z] > 0 and h[z + 1] > 0 and h[z + m] > 0 and h[z + m + 1] > 0)
+def _flood(live: int, along: int, second: int, third: int) -> int:
+    """Return the part of the first of the `live` corners: all that open couplings inside the block reach."""
+    part, before = live & -live, 0
+    while part != before:
+        before = part
+        part |= (part & along) << 1 | part >> 1 & along
+        part |= (part & second) << 2 | part >> 2 & second
+        part |= (part & third) << 4 | part >> 4 & third
+    return part
 
 
 @jit
@@ -121,22 +119,46 @@ def _list(k: int, agg: Array, cell: Array, target: Array, tally: Array) -> None:
     tally[1] += 1
 
 
+@jit(inline=True)
+def _one(base: int, block: int, m: int, s: int, live: int, agg: Array) -> None:
+    """Make a block its own aggregate."""
+    for c in range(4 if s == 0 else 8):
+        if live >> c & 1:
+            agg[_corner(base, c, m, s)] = block
+
+
 @jit
-def _part(base: int, block: int, m: int, s: int, root: Array, extra: int, agg: Array, next_home: Array,
-          cell: Array, target: Array, tally: Array) -> None:  # fmt: skip
+def _parts(base: int, block: int, m: int, s: int, live: int, faces: tuple[int, int, int], extra: int,
+           agg: Array, next_home: Array, cell: Array, target: Array, tally: Array) -> None:  # fmt: skip
     """Name the parts of a block without extras."""
     first = True
-    for c in range(4 if s == 0 else 8):
-        if root[c] < 0:
-            continue
-        k = _corner(base, c, m, s)
-        if root[c] < c:
-            agg[k] = agg[_corner(base, root[c], m, s)]
-        else:
-            _found(k, block, first, extra, agg, next_home, tally)
-            first = False
-        if agg[k] >= extra:
-            _list(k, agg, cell, target, tally)
+    while live:
+        part, name = _flood(live, *faces), -1
+        for c in range(4 if s == 0 else 8):
+            if not part >> c & 1:
+                continue
+            k = _corner(base, c, m, s)
+            if name < 0:
+                _found(k, block, first, extra, agg, next_home, tally)
+                name = agg[k]
+            agg[k] = name
+            if not first:
+                _list(k, agg, cell, target, tally)
+        first = False
+        live &= ~part
+
+
+@jit
+def _join(base: int, m: int, s: int, live: int, faces: tuple[int, int, int], parent: Array) -> None:
+    """Make the first cell of each part of a block with extras the parent of the others."""
+    while live:
+        part, root = _flood(live, *faces), -1
+        for c in range(4 if s == 0 else 8):
+            if part >> c & 1:
+                k = _corner(base, c, m, s)
+                root = k if root < 0 else root
+                parent[k] = root
+        live &= ~part
 
 
 @jit
@@ -204,27 +226,23 @@ def aggregate(A: Array, level: Array, coarse: Array, home: Array, li: Array, lj:
         parent[e] = e
         if A[COUPLING, at + e] > 0:
             mark[_block_of(home[e - cells], m, s, mc, sc)] = 1
-    root, tally = np.empty(8, np.int64), np.zeros(2, np.int64)
+    tally = np.zeros(2, np.int64)
     lines, width = (1, m // 2 - 1) if s == 0 else (m // s // 2 - 1, s // 2 - 1)
     for row in range(1, level[ROWS] // 2):
         for line in range(1, lines + 1):
             for x in range(1, width + 1):
                 block = row * mc + x + (0 if s == 0 else line * sc)
                 base = (2 * row - 1) * m + 2 * x - 1 + (0 if s == 0 else (2 * line - 1) * s)
-                if mark[block] == 0 and _whole(f, g, h, at + base, m, s):
-                    agg[base] = agg[base + 1] = agg[base + m] = agg[base + m + 1] = block
-                    if s > 0:
-                        k = base + s
-                        agg[k] = agg[k + 1] = agg[k + m] = agg[k + m + 1] = block
+                live = _live(at + base, A[COUPLING], m, s)
+                if live == 0:
                     continue
-                if not _join(A, at, base, m, s, root):
-                    continue
-                if mark[block] == 0:
-                    _part(base, block, m, s, root, extra, agg, next_home, cell, target, tally)
-                    continue
-                for c in range(4 if s == 0 else 8):
-                    if root[c] >= 0:
-                        parent[_corner(base, c, m, s)] = _corner(base, root[c], m, s)
+                faces = _open(at + base, f, g, h, m, s)
+                if mark[block] > 0:
+                    _join(base, m, s, live, faces, parent)
+                elif _flood(live, *faces) == live:
+                    _one(base, block, m, s, live, agg)
+                else:
+                    _parts(base, block, m, s, live, faces, extra, agg, next_home, cell, target, tally)
     if size > cells:
         _tie(level, mc, sc, home, li, lj, parent)
         _part_marked(A, level, mc, sc, extra, home, agg, parent, mark, next_home, cell, target, tally)

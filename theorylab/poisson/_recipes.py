@@ -18,6 +18,8 @@ Recipe = tuple[float, ...]
 
 #: The least weight of the own aggregate in the transfer.
 FLOOR = 0.02
+#: Products of larger numbers may overflow in single precision.
+LARGEST = 1e6
 #: What the eight numbers are called.
 NAMES = ("w1", "w2", "w1c", "w2c", "tF", "tD", "oc", "alphaD")
 _DEFAULT = {2: (0.6, 1.1, 0.6, 1.1, 1.0, 1.0, 1.0, 1.0), 3: (0.6, 1.1, 0.6, 1.1, 1.5, 1.5, 1.0, 1.0)}
@@ -113,4 +115,7 @@ def get_recipe(recipe: Any, dimension: int) -> Recipe:
         raise ValueError(
             f"recipe has shape {numbers.shape}, expected 8 numbers ({', '.join(NAMES)}) or a name"
         )
+    if np.abs(numbers).max() > LARGEST:
+        at = int(np.abs(numbers).argmax())
+        raise ValueError(f"recipe has {NAMES[at]} = {numbers[at]:g}, expected sizes of at most {LARGEST:g}")
     return tuple(float(x) for x in numbers)
