@@ -6,6 +6,7 @@ Unknowns live in the FLUID cells, numbered in C order.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,17 +102,46 @@ def fluid_index(flags: Array) -> Array:
     return np.flatnonzero(flags.ravel() == FLUID)
 
 
+@jit
+def _gather(grid: Array, flags: Array, x: Array) -> None:
+    """Copy the values of the FLUID cells to `x`."""
+    n = 0
+    for k in range(flags.size):
+        if flags[k] == FLUID:
+            x[n] = grid[k]
+            n += 1
+
+
+@jit
+def _scatter(x: Array, flags: Array, grid: Array) -> None:
+    """Copy `x` to the FLUID cells, and write zero to the others."""
+    zero, n = x.dtype.type(0), 0
+    for k in range(flags.size):
+        if flags[k] == FLUID:
+            grid[k] = x[n]
+            n += 1
+        else:
+            grid[k] = zero
+
+
 def pack(p_grid: Array, flags: Array) -> Array:
     """Return the values in the FLUID cells as a vector in C order; leading axes are kept."""
-    lead = p_grid.shape[: p_grid.ndim - flags.ndim]
-    return np.ascontiguousarray(p_grid.reshape(*lead, flags.size)[..., fluid_index(flags)])
+    lead, flat = p_grid.shape[: p_grid.ndim - flags.ndim], flags.reshape(-1)
+    x = np.empty((*lead, int(np.count_nonzero(flat == FLUID))), p_grid.dtype)
+    rows = x.reshape(math.prod(lead), x.shape[-1])
+    for row, grid in zip(rows, p_grid.reshape(len(rows), flags.size)):
+        _gather(grid, flat, row)
+    return x
 
 
 def unpack(x: Array, flags: Array) -> Array:
     """Return the grid that holds `x` in its FLUID cells and zero elsewhere; leading axes are kept."""
-    grid = np.zeros((*x.shape[:-1], flags.size), x.dtype)
-    grid[..., fluid_index(flags)] = x
-    return grid.reshape(*x.shape[:-1], *flags.shape)
+    lead, flat = x.shape[:-1], flags.reshape(-1)
+    grid = np.empty((*lead, *flags.shape), x.dtype)
+    rows = grid.reshape(math.prod(lead), flags.size)
+    for row, values in zip(rows, x.reshape(len(rows), x.shape[-1])):
+        _scatter(values, flat, row)
+    return grid
 
 
 @jit

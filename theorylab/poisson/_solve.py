@@ -95,7 +95,7 @@ class _Multigrid:
         """Solve for one vector."""
         start = time.perf_counter()
         scale = safe_scale(b)
-        b = b / scale
+        b = b if scale == 1.0 else b / scale
         grid0 = None if x0 is None else unpack(x0 / scale, self.flags)
         rtol, atol = limits["rtol"], limits["atol"] / scale
         maxiter = limits["maxiter"] or _MULTIGRID_LIMIT

@@ -105,7 +105,7 @@ def check_callable(function: Any, name: str) -> Any:
 
 def safe_scale(b: Array) -> float:
     """Return a power of two by which b is divided so that squares stay in range; 1 for usual sizes."""
-    size = float(np.abs(b).max(initial=0.0))
+    size = max(float(b.max(initial=0.0)), -float(b.min(initial=0.0)))
     return 1.0 if size == 0 or 1e-100 < size < 1e100 else math.ldexp(1.0, min(math.frexp(size)[1], 1023))
 
 
@@ -253,7 +253,7 @@ def finish(
 def in_range(x: Array, scale: float, dtype: np.dtype[Any], info: SolveInfo) -> tuple[Array, SolveInfo]:
     """Return ``scale * x`` in the caller's dtype; a solution that it cannot hold is no convergence."""
     with np.errstate(over="ignore", under="ignore"):
-        result = (x * scale).astype(dtype)
+        result = (x if scale == 1.0 else x * scale).astype(dtype, copy=False)
     if info.converged and not np.isfinite(result).all():
         message = f"the solution is beyond the range of {dtype}; divide b by its largest entry"
         info = replace(info, converged=False, code=-3, message=message)
