@@ -276,6 +276,8 @@ def test_ctrl_c_says_what_is_known(tmp_path, workers):
     process = subprocess.Popen(
         [sys.executable, "-m", "theorylab", "run", str(fast), str(slow), "--workers", workers],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # Shells start what runs in the background with Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.time() + 60
     while not list(tmp_path.glob("figures/demo.fast.svg")) and time.time() < deadline:
