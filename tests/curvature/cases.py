@@ -39,39 +39,45 @@ class Exact:
 
     def __init__(self, G, damping, norm=None):
         mpmath.mp.dps = 60
-        G = np.asarray(G, dtype=np.float64)
-        self.m, self.d = G.shape
-        self.G = mpmath.matrix(G.tolist())
+        self.G = np.array(mpmath.matrix(np.asarray(G, dtype=np.float64).tolist()).tolist(), dtype=object)
+        self.m, self.d = self.G.shape
         N = mpmath.mpf(self.m if norm is None else norm)
-        self.A = mpmath.mpf(damping) * mpmath.eye(self.d) + self.G.T * self.G / N
+        self.A = self.G.T @ self.G / N
+        self.A[np.diag_indices(self.d)] += mpmath.mpf(damping)
+
+    def solve(self, B):
+        """Return ``A^-1 B``: elimination in arrays of mpf, without pivoting since A is definite."""
+        rows, d = np.hstack([self.A, B]), self.d
+        for k in range(d - 1):
+            rows[k + 1 :, k + 1 :] -= (rows[k + 1 :, k] / rows[k, k])[:, None] * rows[k, k + 1 :]
+        X = rows[:, d:]
+        for k in reversed(range(d)):
+            X[k] = (X[k] - rows[k, k + 1 : d] @ X[k + 1 :]) / rows[k, k]
+        return X
 
     @functools.cached_property
     def inverse(self):
-        return self.A**-1
-
-    @staticmethod
-    def floats(M):
-        return np.array(M.tolist(), dtype=np.float64)
+        return self.solve(np.array(mpmath.eye(self.d).tolist(), dtype=object))
 
     def product(self, x):
         X = mpmath.matrix(np.atleast_2d(np.asarray(x, dtype=np.float64).T).T.tolist())
-        return self.floats(self.inverse * X).reshape(np.shape(x))
+        return self.solve(np.array(X.tolist(), dtype=object)).astype(np.float64).reshape(np.shape(x))
 
     def rows(self):
         """Return ``A^-1 G^T``, (d, m)."""
-        return self.floats(self.inverse * self.G.T)
+        return self.solve(self.G.T).astype(np.float64)
 
     def cross(self):
-        return self.floats(self.G * self.inverse * self.G.T)
+        return (self.G @ self.solve(self.G.T)).astype(np.float64)
 
     def dense(self):
-        return self.floats(self.inverse)
+        return self.inverse.astype(np.float64)
 
     def logdet(self):
-        return float(mpmath.log(mpmath.det(self.A)))
+        return float(mpmath.log(mpmath.det(mpmath.matrix(self.A.tolist()))))
 
     def trace(self):
-        return float(sum(self.inverse[i, i] for i in range(self.d)))
+        return float(self.inverse.trace())
 
 
 def kappa(G, damping, norm=None):
@@ -84,3 +90,18 @@ def relative(actual, desired):
     """Relative error in the 2-norm, the worst column."""
     a, b = np.asarray(actual, dtype=np.float64), np.asarray(desired, dtype=np.float64)
     return float(np.max(np.linalg.norm(a - b, axis=0) / np.linalg.norm(b, axis=0)))
+
+
+HOSTILE = ["normal", "columns over 4 decades", "rows over 4 decades", "one row of 1e6"]
+
+
+def hostile_rows(kind, n, p, rng):
+    """Return (n, p) normal rows, scaled so that a Gram matrix or an ungraded factor would lose digits."""
+    H = rng.standard_normal((n, p))
+    if kind == "columns over 4 decades":
+        H *= np.logspace(0, -4, p)
+    elif kind == "rows over 4 decades":
+        H *= rng.permutation(np.logspace(0, -4, n))[:, None]
+    elif kind == "one row of 1e6":
+        H[0] *= 1e6
+    return H

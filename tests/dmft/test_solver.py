@@ -314,7 +314,7 @@ def test_too_large_runs_refuse_with_the_number():
         (12, 8, 300, None),
         (2, 30, 300, 8),
         (30, 2, 300, None),
-        (1, 200, 100, 20),
+        (1, 100, 100, 20),
     ],
 )
 def test_predicted_memory_is_what_the_run_takes(width, n_steps, n_samples, memory, dtype, sampler):

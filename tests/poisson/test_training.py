@@ -289,7 +289,7 @@ def test_training_writes_a_file_that_loads_and_starts_again(trained, tmp_path):
 
 
 def test_training_repeats(trained, tmp_path):
-    brief = {**SHORT, "steps": 4, "checks": 1}
+    brief = {**SHORT, "steps": 4, "checks": 1, "n_ritz": 20, "n_samples": 60, "runs": 2}
     first, second = (train.train_direction(**brief, seed=5).meta[0]["history"][0] for _ in range(2))
     assert first == second
     other = train.train_direction(**brief, seed=6).meta[0]["history"][0]
