@@ -121,7 +121,9 @@ def _hermite(limit: int) -> Basis:
     x = np.concatenate([-x[::-1], x])
     weight = np.tile(width * weight, 2 * half)  # the rule is symmetric
     wide = x.astype(np.longdouble)  # the rounding of x^2 is no rounding of its exponential
-    root = np.sqrt(weight * np.exp(-0.5 * wide * wide) / np.sqrt(2.0 * np.longdouble(np.pi))).astype(np.float64)
+    root = np.sqrt(weight * np.exp(-0.5 * wide * wide) / np.sqrt(2.0 * np.longdouble(np.pi))).astype(
+        np.float64
+    )
     basis = np.empty((limit, x.size))
     # the root inside keeps the recursion below overflow
     basis[0], basis[1] = root, x * root

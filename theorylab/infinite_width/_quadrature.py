@@ -30,7 +30,7 @@ def legendre(n: int) -> tuple[Array, Array]:
     NumPy's weights are wrong by up to 1e-12 of themselves at 48 nodes, an error that every layer of a
     deep network repeats; Newton's iteration in extended precision leaves none of it.
     """
-    x = np.polynomial.legendre.leggauss(n)[0].astype(np.longdouble)
+    x: Array = np.polynomial.legendre.leggauss(n)[0].astype(np.longdouble)
     for _ in range(2):
         before, here = np.ones_like(x), x
         for k in range(1, n):
@@ -121,7 +121,7 @@ def polar(
 def polar_gap(
     f: Function, df: Function, alpha: Array, beta: Array, theta: Array, kinks: tuple[float, ...], n: int
 ) -> Array:
-    """Return ``E[f(alpha x) (f(beta x) - f(beta y))]`` for x, y standard normal at an angle `theta`; arrays (N,).
+    """Return ``E[f(alpha x) (f(beta x) - f(beta y))]``, x and y standard normal at an angle `theta`.
 
     Exchanging x and y this is half of ``E[(f(alpha x) - f(alpha y)) (f(beta x) - f(beta y))]``, whose
     factors are small one by one: from slopes where both arguments are close. Kinks only at zero.
