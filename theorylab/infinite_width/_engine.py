@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from theorylab._lib.threads import limit_threads
 
 from . import _fused, _interpolate, _pairs
-from ._closed import Dual
-from ._mehler import Basis, MehlerDual
+from ._span import SpanDual
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
-from ._table import batch_dual, collapse, paired_duals
+from ._table import collapse, spanned
 
 Array = NDArray[Any]
 TILE = 256
@@ -27,6 +26,7 @@ _CLOSE = {"d": 1e-4, "f": 1e-2}
 # Rounding errors of one operation, in K and T together, that smooth networks may add up to: 40 eps = 1e-14.
 _BUDGET = 40.0
 _FEW = 1 << 12
+_FEW_DIRECT = 400  # duals by quadrature cost as much as a table
 
 
 def squares(X: Array) -> Array:
@@ -72,7 +72,7 @@ class Engine:
         # by quadrature a dual costs much: a few points tell, and pairs are recomputed only where they must be
         rough = not net.act.closed and (bool(net.act.kinks) or amplification(net, _some(self.dx)) > _BUDGET)
         self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy or rough)
-        self.paired: list[Dual] | None = None
+        self.spans: list[SpanDual] | None = None
         close = _CLOSE[self.dtype.char]
         if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
             close = 0.3 if self.n * self.m <= _FEW else 2e-2
@@ -100,14 +100,11 @@ class Engine:
         if family is not None and not blind and not (net.standard and 0.0 in net.w):
             return self._use_fused(family)
         duals = None
-        if not net.act.closed and self.n * self.m > 600:
+        if not net.act.closed and self.n * self.m * net.depth > _FEW_DIRECT:
             # what float32 cannot hold need not be summed
-            tail = 1e-16 if self.dtype == np.float64 else 1e-11
-            bases: dict[int, Basis] = {}
-            duals = [batch_dual(net.act, *q, tail, bases) for q in zip(self.dx.q[:-1], self.dy.q[:-1])]
+            duals = spanned(net, self.dx, self.dy, 3e-12 if self.dtype == np.float64 else 1e-8)
 
-        # a dozen float64 temporaries: narrow strips keep them small, but series cost their columns anew
-        strip = TILE // 4 if duals and any(isinstance(f, MehlerDual) for f in duals) else _STRIP
+        strip = _STRIP  # a dozen float64 temporaries: narrow strips keep them small
 
         def walk(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
             for low in range(i0, i1, strip):
@@ -254,9 +251,9 @@ class Engine:
         net, dx, dy = self.net, self.dx, self.dy
         if against:
             return _pairs.opposite(net, self.X, self.Y, dx, dy, rows, cols)
-        if not net.act.closed and self.paired is None:
-            self.paired = paired_duals(net, dx, dy, rows.size)
-        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, duals=self.paired)[:2]
+        if self.spans is None:
+            self.spans = spanned(net, dx, dy)
+        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=self.spans)[:2]
 
     def _set_diagonal(self, i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
         index = np.arange(max(i0, j0), min(i1, j1))
