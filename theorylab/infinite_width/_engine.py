@@ -15,6 +15,7 @@ from theorylab._lib.threads import limit_threads
 
 from . import _fused, _interpolate, _pairs
 from ._span import SpanDual
+from ._activations import Activation
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
 from ._table import collapse, spanned
 
@@ -72,6 +73,8 @@ class Engine:
         # by quadrature a dual costs much: a few points tell, and pairs are recomputed only where they must be
         rough = not net.act.closed and (bool(net.act.kinks) or amplification(net, _some(self.dx)) > _BUDGET)
         self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy or rough)
+        # where the slope does not jump, Ddot has no square root of the rounding error of a correlation
+        self.bent = rough and not _jumps(net.act)
         self.spans: list[SpanDual] | None = None
         close = _CLOSE[self.dtype.char]
         if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
@@ -223,7 +226,7 @@ class Engine:
         if self.symmetric and i0 == j0:
             below = rows > cols
             rows, cols = rows[below], cols[below]
-        if self.touchy and self.n * self.m > _FEW:
+        if (self.touchy or self.bent) and self.n * self.m > _FEW:
             # points whose norms differ by a third are apart, hence not delicate
             long, wide = np.sqrt(self.sx[rows + i0]), np.sqrt(self.sy[cols + j0])
             near = (long - wide) ** 2 <= 0.1 * long * wide
@@ -273,7 +276,7 @@ class Engine:
 
     def into(self, K: Array | None, T: Array | None) -> None:
         """Fill whole matrices; the result does not depend on the number of threads."""
-        jobs = self.blocks()
+        jobs = self.blocks(TILE if self.net.act.closed else TILE // 2)
 
         def work(part: list[tuple[int, int, int, int]]) -> None:
             spare: Tile | None = None
@@ -293,6 +296,14 @@ class Engine:
             return
         with limit_threads(1), ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, (jobs[k::threads] for k in range(threads))))
+
+
+def _jumps(act: Activation) -> bool:
+    """Return whether the slope jumps at a kink."""
+    at = np.array(act.kinks or (0.0,))
+    step = 1e-7 * (1.0 + np.abs(at))
+    gap = np.abs(np.asarray(act.dfn(at + step)) - np.asarray(act.dfn(at - step)))
+    return bool(np.any(gap > 1e-3))
 
 
 def _some(diag: Diagonal) -> Diagonal:

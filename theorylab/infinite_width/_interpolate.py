@@ -176,11 +176,11 @@ def _polynomials(s: float, table: Array, out: Array) -> None:
 
 @jit(fastmath=_FAST)
 def weigh(q: Array, table: Array, low: int) -> Array:
-    """Evaluate panels (panels, 16, rows) in ``log2 sqrt(q)`` from `low` on; (len(q), rows)."""
+    """Evaluate panels (panels, 16, rows) in ``log2 q`` from `low` on; (len(q), rows)."""
     out = np.zeros((q.size, table.shape[2]))
     for i in range(q.size):
         if q[i] > 0.0:
-            _polynomials(0.5 * math.log2(q[i]) - low, table, out[i])
+            _polynomials(math.log2(q[i]) - low, table, out[i])
     return out
 
 
@@ -197,7 +197,7 @@ def between(
     for i in range(beta.size):
         total[:] = 0.0
         for t in range(node.size):
-            _polynomials(math.log2(max(beta[i] + node[t] * diff[i], 1e-300)) - low, table, value)
+            _polynomials(2.0 * math.log2(max(beta[i] + node[t] * diff[i], 1e-300)) - low, table, value)
             for p in range(rows):
                 total[p] += weight[t] * value[p]
         square = 0.0

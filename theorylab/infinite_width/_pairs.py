@@ -22,6 +22,7 @@ from .duals import Activation
 
 Array = NDArray[Any]
 _CHUNK = 1024
+_FEW = 16
 
 
 def start(X: Array, Y: Array) -> tuple[Array, Array, Array, Array]:
@@ -74,6 +75,8 @@ def _activate(
     new_a, new_b = np.sqrt(ha), np.sqrt(hb)
     if span is not None:
         gap, change, spread = span.step(alpha, beta, diff, e, ha, hb)
+        if alpha.size <= _FEW:  # cheap enough to be exact to the last digit
+            change, spread = radial(act, alpha, beta, diff)
         total = new_a + new_b
         new_diff = change / np.where(total > 0, total, 1.0)
         return new_a, new_b, new_diff, np.maximum(0.5 * (spread - new_diff**2), 0.0) + gap
@@ -115,9 +118,10 @@ def recompute(
     """
     m = rows.size
     out = np.empty((3, m))
-    for s in range(0, m, _CHUNK):
-        i, j = rows[s : s + _CHUNK], cols[s : s + _CHUNK]
-        out[:, s : s + _CHUNK] = _chunk(net, spans, X[i], Y[j], dx, dy, i, j, fan_in)
+    size = _CHUNK if spans is None else _CHUNK // 4
+    for s in range(0, m, size):
+        i, j = rows[s : s + size], cols[s : s + size]
+        out[:, s : s + size] = _chunk(net, spans, X[i], Y[j], dx, dy, i, j, fan_in)
     return out[0], out[1], out[2]
 
 

@@ -22,11 +22,11 @@ from ._quadrature import gauss_moment, legendre
 
 Array = NDArray[np.float64]
 COUNT = 16  # Chebyshev coefficients of a panel
-_NODES = 12  # of a quadrature panel
+_NODES = 14  # of a quadrature panel
 _CANDIDATES = 10  # functions tried for each factor 2 of the standard deviation
 _LOWEST = 60  # variances 2^-60 below the largest are as good as zero
-_ROOM = 1 << 15  # numbers that a buffer may hold
-_RATIO = 1.5  # norms further apart lose no digits in a difference
+_ROOM = 1 << 14  # numbers that a buffer may hold
+_RATIO = 2.5  # norms further apart lose no digits in a difference
 
 
 _POINTS = np.cos(np.pi * (np.arange(COUNT) + 0.5) / COUNT)
@@ -37,6 +37,7 @@ def powers(values: Array) -> Array:
     k = np.arange(COUNT)
     cheb = values @ (np.cos(np.pi * np.outer(k + 0.5, k) / COUNT) * (2.0 / COUNT))
     cheb[..., 0] *= 0.5
+    cheb[np.abs(cheb) < 1e-15 * np.abs(cheb).max(axis=-1, keepdims=True)] = 0.0  # rounding of the values
     change = np.zeros((COUNT, COUNT))
     for j in range(COUNT):
         p = np.polynomial.chebyshev.cheb2poly(np.eye(COUNT)[j])
@@ -84,18 +85,12 @@ class Family:
 
 
 def _panelled(f: Callable[[Array], Array], low: int, panels: int) -> Array:
-    """Return power coefficients (panels, 16, rows) of `f`, in ``log2 alpha`` over unit panels from `low`."""
+    """Return power coefficients (panels, 16, rows) of `f`, in ``log2 q`` over unit panels from `low`."""
     out = []
     for k in range(panels):
-        values = f(2.0 ** (low + k + 0.5 + 0.5 * _POINTS))
+        values = f(2.0 ** (0.5 * (low + k + 0.5 + 0.5 * _POINTS)))
         out.append(powers(np.atleast_2d(values)).T)
     return np.ascontiguousarray(out)
-
-
-def _has_parity(act: Activation) -> bool:
-    x = np.linspace(0.05, 6.0, 41)
-    up, down = np.asarray(act.fn(x)), np.asarray(act.fn(-x))
-    return bool(np.array_equal(up, down) or np.array_equal(up, -down))
 
 
 class SpanDual:
@@ -113,16 +108,16 @@ class SpanDual:
     """
 
     def __init__(self, act: Activation, low: int, high: int, tol: float) -> None:
-        self.act, self.low = act, low
+        self.act, self.low = act, 2 * low  # panels of a factor 2 in q
         bottom, top = 2.0**low, 2.0**high
-        panels = high - low
-        if _has_parity(act):  # what the functions left out add is then of second order
-            tol = max(tol, 1e-9)
+        panels = 2 * (high - low)
         self.families = [Family(f, bottom, top, tol) for f in (act.fn, act.dfn)]
-        self.weight = [_panelled(f.weights, low, panels) for f in self.families]
+        self.weight = [_panelled(f.weights, self.low, panels) for f in self.families]
         self.panels = 3 + max(0, high)
-        first, second = self._tables(high)
-        self.tables = [powers(v) for v in (first, second)]
+        self.tables = self._tables(high)
+        for table in self.tables:
+            for p in range(len(table)):  # one by one, for temporaries as large as the table
+                table[p] = powers(table[p])
         self._mean: Array | None = None
         self._slopes: Array | None = None
 
@@ -149,7 +144,7 @@ class SpanDual:
                 half, wx = _graded((0.5,), max(0, high + 1 + math.ceil(math.log2(width / math.pi))))
                 x, wx = np.concatenate([half, 1.0 - half[::-1]]), np.concatenate([wx, wx[::-1]])
                 sine = np.sin(width * x)[:, None]
-                step = max(1, 1024 // x.size)
+                step = max(1, 512 // x.size)
                 for low in range(0, r.size, step):
                     part = slice(low, low + step)
                     u = sine * r[part]
@@ -195,16 +190,18 @@ class SpanDual:
                     value = total + part(1, k, t, edge[k])
                     values[:, 1, k, :, i] = value / (2.0 * math.cos(0.5 * t) ** 2)
                 total = total + part(1, k, edge[k + 1], edge[k])
-            self._mean = powers(values)
+            for p in range(len(values)):
+                values[p] = powers(values[p])
+            self._mean = values
         return self._mean
 
     def slopes(self) -> Array:
-        """Return panels in ``log2 alpha`` of coordinates of ``x phi'(alpha x)``, and of ``dE[phi^2]/d alpha``."""
+        """Return panels in ``log2 q`` of coordinates of ``x phi'(alpha x)``, and of ``dE[phi^2]/d alpha``."""
         if self._slopes is None:
             panels = self.weight[0].shape[0]
             act, family = self.act, self.families[0]
             x, root = family.x, family.root
-            alpha = 2.0 ** np.linspace(self.low, self.low + panels, 24 * panels)
+            alpha = 2.0 ** np.linspace(0.5 * self.low, 0.5 * (self.low + panels), 12 * panels)
             G = np.asarray(act.dfn(alpha * x[:, None])) * (x * root)[:, None]
             q, r, _ = qr(G / np.maximum(np.linalg.norm(G, axis=0), 1e-300), mode="economic", pivoting=True)
             q = q[:, np.abs(np.diag(r)) > 1e-15 * abs(r[0, 0])]
@@ -274,7 +271,11 @@ class SpanDual:
         pairs(wa[1], wb[1], near[:, None], far[:, None], self.mean(), gap)
         apart = np.flatnonzero(np.abs(diff) > (_RATIO - 1.0) * np.minimum(alpha, beta))
         out = np.empty((2, alpha.size))
-        node, weight = legendre(10)
+        # three parts: the integrand varies on the scale of the smaller end
+        node, weight = legendre(8)
+        cuts = np.array([0.0, 0.25, 0.75, 1.0])
+        width = np.diff(cuts)[:, None]
+        node, weight = (cuts[:-1, None] + width * node).ravel(), (width * weight).ravel()
         between(beta, diff, self.slopes(), self.low, node, weight, out)
         if apart.size:
             pairs(wa[0], wb[0], np.zeros_like(top), np.full_like(top, math.pi), self.tables[0], top)

@@ -71,7 +71,9 @@ def _plane(
         z = w * g * (1.0 - small if obtuse else small) / diag.q[0, 0]
         y = (w * g * (small if obtuse else 1.0 - small) + b) / diag.q[0, 0]
         raw = g * (2.0 * small - 1.0 if obtuse else 1.0 - 2.0 * small)
-        return _pairs.walk(net, raw, wide.q, wide.q, d, first=(z, y))
+        spans = spanned(net, diag, diag) if angles.size * net.depth > 200 else None
+        duals = None if spans is None else [f.paired for f in spans]
+        return _pairs.walk(net, raw, wide.q, wide.q, d, first=(z, y), duals=duals)
     half = 0.5 * angles
     X = radius * math.sqrt(2.0) * np.stack([np.cos(half), np.sin(half)], axis=1)
     Y = X * np.array([1.0, -1.0])
