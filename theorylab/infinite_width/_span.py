@@ -32,6 +32,9 @@ _RATIO = 2.5  # norms further apart lose no digits in a difference
 _POINTS = np.cos(np.pi * (np.arange(COUNT) + 0.5) / COUNT)
 
 
+_SIGNS = (-1.0) ** np.arange(COUNT)
+
+
 def powers(values: Array) -> Array:
     """Return power coefficients of the interpolants through `values` (..., 16) at the Chebyshev points."""
     k = np.arange(COUNT)
@@ -115,9 +118,11 @@ class SpanDual:
         self.weight = [_panelled(f.weights, self.low, panels) for f in self.families]
         self.panels = 3 + max(0, high)
         self.tables = self._tables(high)
-        for table in self.tables:
+        for family, table in zip(self.families, self.tables):
             for p in range(len(table)):  # one by one, for temporaries as large as the table
                 table[p] = powers(table[p])
+            # the angle 0, which near duplicates repeat layer by layer, to the last digit
+            table[:, 0, :, :, 0] += (family.r.T @ family.r - table[:, 0, -1] @ _SIGNS)[:, None]
         self._mean: Array | None = None
         self._slopes: Array | None = None
 
