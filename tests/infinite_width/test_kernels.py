@@ -399,3 +399,18 @@ def test_peak_memory(dtype, act, given):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 1.1 * (K.nbytes + T.nbytes)
+
+
+@pytest.mark.parametrize("w", [1.5, 40.0])
+@pytest.mark.parametrize("act", ["tanh", "elu", "softplus"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_peak_memory_by_quadrature(dtype, act, w):
+    """Tables, their making and the buffers of one tile: within ten per cent of 32 MB or 64 MB."""
+    x = np.random.default_rng(2).normal(size=(2000, 20)).astype(dtype)
+    common = {"depth": 1, "activation": act, "w_var": w, "b_var": 0.1}
+    kernels.nngp_ntk(x[:100], **common)
+    tracemalloc.start()
+    K, T = kernels.nngp_ntk(x, **common)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 1.1 * (K.nbytes + T.nbytes)

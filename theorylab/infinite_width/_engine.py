@@ -96,7 +96,8 @@ class Engine:
         tolerance = 1e-12 if self.dtype == np.float64 else 4e-7
         low, high = float(both.min()), float(both.max())
         sphere = high - low <= tolerance * high and high > 0
-        cheap = family is not None and net.depth < 4
+        # layer by layer a few layers, or a few pairs, cost less than the table
+        cheap = family is not None and (net.depth < 4 or self.n * self.m * net.depth < 1000)
         blind = 0.0 in net.w[:-1]
         if net.depth and not cheap and not blind and (homogeneous or sphere) and min(self.n, self.m) > 1:
             return self._use_collapse(1.0 if homogeneous else math.sqrt(high), homogeneous)

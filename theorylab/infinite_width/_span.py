@@ -32,6 +32,16 @@ _RATIO = 2.5  # norms further apart lose no digits in a difference
 _POINTS = np.cos(np.pi * (np.arange(COUNT) + 0.5) / COUNT)
 
 
+@functools.lru_cache(maxsize=4)
+def conversion(count: int) -> Array:
+    """Return the matrix whose rows are the power coefficients of the first Chebyshev polynomials."""
+    change = np.zeros((count, count))
+    for j in range(count):
+        p = np.polynomial.chebyshev.cheb2poly(np.eye(count)[j])
+        change[j, : p.size] = p
+    return change
+
+
 _SIGNS = (-1.0) ** np.arange(COUNT)
 
 
@@ -41,12 +51,8 @@ def powers(values: Array) -> Array:
     cheb = values @ (np.cos(np.pi * np.outer(k + 0.5, k) / COUNT) * (2.0 / COUNT))
     cheb[..., 0] *= 0.5
     cheb[np.abs(cheb) < 1e-15 * np.abs(cheb).max(axis=-1, keepdims=True)] = 0.0  # rounding of the values
-    change = np.zeros((COUNT, COUNT))
-    for j in range(COUNT):
-        p = np.polynomial.chebyshev.cheb2poly(np.eye(COUNT)[j])
-        change[j, : p.size] = p
     # one product of both matrices would round at the size of the large power coefficients
-    return np.ascontiguousarray(cheb @ change)
+    return np.ascontiguousarray(cheb @ conversion(COUNT))
 
 
 def _graded(stops: tuple[float, ...], halvings: int) -> tuple[Array, Array]:

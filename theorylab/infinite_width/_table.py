@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from . import _pairs
 from ._network import Diagonal, Network, diagonal
-from ._span import SpanDual, spanning
+from ._span import SpanDual, conversion, spanning
 
 Array = NDArray[Any]
 DEGREE = 16
@@ -36,11 +36,7 @@ def powers(values: Array) -> Array:
     phase = np.cos(np.pi * np.outer(k, k + 0.5) / (DEGREE + 1))
     cheb = values @ phase.T * (2.0 / (DEGREE + 1))
     cheb[..., 0] *= 0.5
-    change = np.zeros((DEGREE + 1, DEGREE + 1))
-    for j in range(DEGREE + 1):
-        p = np.polynomial.chebyshev.cheb2poly(np.eye(DEGREE + 1)[j])
-        change[j, : p.size] = p
-    return np.ascontiguousarray(cheb @ change)
+    return np.ascontiguousarray(cheb @ conversion(DEGREE + 1))
 
 
 def collapse(net: Network, radius: float, d: int) -> tuple[Array, Array]:
