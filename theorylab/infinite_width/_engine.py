@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from theorylab._lib.threads import limit_threads
 
 from . import _fused, _interpolate, _pairs
-from ._span import SpanDual
 from ._activations import Activation
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
+from ._span import SpanDual
 from ._table import collapse, spanned
 
 Array = NDArray[Any]

@@ -185,9 +185,7 @@ def weigh(q: Array, table: Array, low: int) -> Array:
 
 
 @jit(fastmath=_FAST)
-def between(
-    beta: Array, diff: Array, table: Array, low: int, node: Array, weight: Array, out: Array
-) -> None:
+def between(beta: Array, diff: Array, table: Array, low: int, node: Array, weight: Array, out: Array) -> None:
     """Integrate panels (panels, 16, rows + 1) over standard deviations from `beta` to ``beta + diff``.
 
     `out` (2, n) takes the last row's integral, and the squared norm of the others.

@@ -161,7 +161,9 @@ def _chunk(
         dual = net.act.dual if span is None else span.paired
         value, slope = dual(alpha**2, beta**2, c, z, 1.0 - z)
         carried = slope * t
-        alpha, beta, diff, e = _activate(net.act, span, alpha, beta, diff, c, e, dx.h[layer, i], dy.h[layer, j])
+        alpha, beta, diff, e = _activate(
+            net.act, span, alpha, beta, diff, c, e, dx.h[layer, i], dy.h[layer, j]
+        )
         c, e = _settle(value, e, alpha * beta)
     return c, np.asarray(t), diff**2 + 2.0 * e
 

@@ -163,7 +163,9 @@ class SpanDual:
                     for family, table in zip(self.families, out):
                         shape = (family.alpha.size, -1)
                         scale, norm = family.alpha[:, None, None], family.norm[:, None, None]
-                        up, down = (np.asarray(family.f(s * scale * u)) * (weight / norm) for s in (1.0, -1.0))
+                        up, down = (
+                            np.asarray(family.f(s * scale * u)) * (weight / norm) for s in (1.0, -1.0)
+                        )
                         flat_up, flat_down = up.reshape(shape), down.reshape(shape)
                         turned = up[:, ::-1].reshape(shape)
                         # both of one sign in a wedge of width pi - theta, of two in one of theta
