@@ -105,8 +105,7 @@ class Engine:
             return self._use_fused(family)
         duals = None
         if not net.act.closed and self.n * self.m * net.depth > _FEW_DIRECT:
-            # what float32 cannot hold need not be summed
-            duals = spanned(net, self.dx, self.dy, 3e-12 if self.dtype == np.float64 else 1e-8)
+            duals = self._spanned()
 
         strip = _STRIP  # a dozen float64 temporaries: narrow strips keep them small
 
@@ -255,9 +254,13 @@ class Engine:
         net, dx, dy = self.net, self.dx, self.dy
         if against:
             return _pairs.opposite(net, self.X, self.Y, dx, dy, rows, cols)
-        if self.spans is None:
-            self.spans = spanned(net, dx, dy)
-        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=self.spans)[:2]
+        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=self._spanned())[:2]
+
+    def _spanned(self) -> list[SpanDual] | None:
+        if self.spans is None:  # what float32 cannot hold need not be spanned
+            tol = 3e-12 if self.dtype == np.float64 else 1e-7
+            self.spans = spanned(self.net, self.dx, self.dy, tol)
+        return self.spans
 
     def _set_diagonal(self, i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
         index = np.arange(max(i0, j0), min(i1, j1))

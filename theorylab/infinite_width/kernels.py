@@ -293,7 +293,7 @@ def rkhs_sqdist(
     -----
     A pair is carried as ``(alpha, beta, alpha - beta, alpha beta - c)``; each layer maps the last two
     to themselves by sums of non-negative terms, so that relative accuracy survives at any depth.
-    Cost: O(d + depth) a pair, without BLAS; activations without a closed form cost milliseconds a pair.
+    Cost: O(d + depth) a pair, without BLAS; kinks away from zero cost milliseconds a pair.
 
     Examples
     --------
