@@ -1,4 +1,4 @@
-"""Compiled evaluation of tables and series: the collapsed network, tensor tables, Mehler's sum."""
+"""Compiled evaluation of tables: the collapsed network, spanned activations by tiles and by pairs."""
 
 from __future__ import annotations
 
