@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy import integrate, special, stats
+from scipy import integrate, optimize, special, stats
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
@@ -179,3 +179,17 @@ def test_variational_bound_at_large_variances():
         model = ScaleMixtureClassifier(kernel, method="variational", max_steps=50).fit(X, y)
     assert np.isfinite(model.log_evidence_)
     np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("variance", "evidence"), [(1.0, 0.49), (1e3, 0.379), (1e6, 0.277)])
+def test_laplace_underestimates_the_evidence_of_large_scales(variance, evidence):
+    """One point of two classes: the mode by a scalar root finder; the truth is 1/2 at any variance.
+
+    The objective is flat to 1e-10 where Newton stops, hence the mode known to 1e-5 of its size.
+    """
+    mode = laplace(np.array([[variance]]), np.array([[1.0, 0.0]]), np.zeros((1, 2)))[0]
+    f = optimize.brentq(lambda f: f - variance * special.expit(-2 * f), 0.0, 1e3, xtol=1e-14)
+    p = special.expit(2 * f)
+    alone = np.log(p) - f * f / variance - 0.5 * np.log1p(2 * variance * p * (1 - p))
+    assert abs(mode.evidence - alone) < 1e-6
+    assert abs(np.exp(mode.evidence) - evidence) < 2e-3

@@ -1,5 +1,6 @@
 """Kernel matrices against the textbook recursion, 60-digit arithmetic and golden values."""
 
+import time
 import tracemalloc
 
 import numba
@@ -292,6 +293,22 @@ def test_tiles_and_memmap(tmp_path):
     np.testing.assert_allclose(out, K, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("act", ["elu", "tanh"])
+def test_points_on_a_line_by_quadrature(act):
+    """All pairs are parallel: seconds per pair-by-pair quadrature are milliseconds by the table."""
+    line = np.linspace(-3.0, 3.0, 101)[:, None]
+    common = {"depth": 3, "activation": act, "w_var": 2.0, "b_var": 0.1}
+    K, T = kernels.nngp_ntk(line, **common)
+    some = [0, 20, 50, 51, 99]
+    k, t = kernels.nngp_ntk(line[some], line[some].copy(), **common)  # few: directly
+    apart = ~np.eye(5, dtype=bool)
+    np.testing.assert_allclose(K[np.ix_(some, some)][apart], k[apart], rtol=0, atol=1e-13 * np.abs(k).max())
+    np.testing.assert_allclose(T[np.ix_(some, some)][apart], t[apart], rtol=0, atol=1e-12 * np.abs(t).max())
+    begin = time.process_time()
+    kernels.nngp_ntk(line, **common)
+    assert time.process_time() - begin < 1.0  # 5 to 30 s before tables served parallel points
+
+
 def test_positive_semidefinite_for_ten_thousand_networks():
     """The least eigenvalue stays above -n eps of the largest."""
     rng = np.random.default_rng(5)
@@ -396,6 +413,21 @@ def test_peak_memory(dtype, act, given):
     kernels.nngp_ntk(x[:300], x[:300] if given else None, **common)
     tracemalloc.start()
     K, T = kernels.nngp_ntk(x, y, **common)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 1.1 * (K.nbytes + T.nbytes)
+
+
+@pytest.mark.parametrize("w", [1.5, 20.0])
+@pytest.mark.parametrize("act", ["tanh", "elu", "softplus"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_peak_memory_by_quadrature(dtype, act, w):
+    """Tables, their making and the buffers of one tile: within ten per cent of 32 MB or 64 MB."""
+    x = np.random.default_rng(2).normal(size=(2000, 20)).astype(dtype)
+    common = {"depth": 1, "activation": act, "w_var": w, "b_var": 0.1}
+    kernels.nngp_ntk(x[:100], **common)
+    tracemalloc.start()
+    K, T = kernels.nngp_ntk(x, **common)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 1.1 * (K.nbytes + T.nbytes)

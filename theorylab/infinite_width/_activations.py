@@ -262,7 +262,7 @@ def _selu(lam: float, alpha: float) -> tuple[Function, Function]:
 
 
 def _softplus(x: Array) -> Array:
-    return np.asarray(np.logaddexp(0.0, x))
+    return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))
 
 
 def _mish_slope(x: Array) -> Array:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from theorylab._lib.threads import limit_threads
 
 from . import _fused, _interpolate, _pairs
-from ._closed import Dual
-from ._mehler import Basis, MehlerDual
+from ._activations import Activation
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
-from ._table import batch_dual, collapse, paired_duals
+from ._span import SpanDual
+from ._table import collapse, spanned
 
 Array = NDArray[Any]
 TILE = 256
@@ -27,6 +27,7 @@ _CLOSE = {"d": 1e-4, "f": 1e-2}
 # Rounding errors of one operation, in K and T together, that smooth networks may add up to: 40 eps = 1e-14.
 _BUDGET = 40.0
 _FEW = 1 << 12
+_FEW_DIRECT = 400  # duals by quadrature cost as much as a table
 
 
 def squares(X: Array) -> Array:
@@ -72,7 +73,9 @@ class Engine:
         # by quadrature a dual costs much: a few points tell, and pairs are recomputed only where they must be
         rough = not net.act.closed and (bool(net.act.kinks) or amplification(net, _some(self.dx)) > _BUDGET)
         self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy or rough)
-        self.paired: list[Dual] | None = None
+        # where the slope does not jump, Ddot has no square root of the rounding error of a correlation
+        self.bent = rough and not _jumps(net.act)
+        self.spans: list[SpanDual] | None = None
         close = _CLOSE[self.dtype.char]
         if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
             close = 0.3 if self.n * self.m <= _FEW else 2e-2
@@ -93,21 +96,18 @@ class Engine:
         tolerance = 1e-12 if self.dtype == np.float64 else 4e-7
         low, high = float(both.min()), float(both.max())
         sphere = high - low <= tolerance * high and high > 0
-        cheap = family is not None and net.depth < 4
+        # layer by layer a few layers, or a few pairs, cost less than the table
+        cheap = family is not None and (net.depth < 4 or self.n * self.m * net.depth < 1000)
         blind = 0.0 in net.w[:-1]
         if net.depth and not cheap and not blind and (homogeneous or sphere) and min(self.n, self.m) > 1:
             return self._use_collapse(1.0 if homogeneous else math.sqrt(high), homogeneous)
         if family is not None and not blind and not (net.standard and 0.0 in net.w):
             return self._use_fused(family)
         duals = None
-        if not net.act.closed and self.n * self.m > 600:
-            # what float32 cannot hold need not be summed
-            tail = 1e-16 if self.dtype == np.float64 else 1e-11
-            bases: dict[int, Basis] = {}
-            duals = [batch_dual(net.act, *q, tail, bases) for q in zip(self.dx.q[:-1], self.dy.q[:-1])]
+        if not net.act.closed and self.n * self.m * net.depth > _FEW_DIRECT:
+            duals = self._spanned()
 
-        # a dozen float64 temporaries: narrow strips keep them small, but series cost their columns anew
-        strip = TILE // 4 if duals and any(isinstance(f, MehlerDual) for f in duals) else _STRIP
+        strip = _STRIP  # a dozen float64 temporaries: narrow strips keep them small
 
         def walk(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
             for low in range(i0, i1, strip):
@@ -226,7 +226,7 @@ class Engine:
         if self.symmetric and i0 == j0:
             below = rows > cols
             rows, cols = rows[below], cols[below]
-        if self.touchy and self.n * self.m > _FEW:
+        if (self.touchy or self.bent) and self.n * self.m > _FEW:
             # points whose norms differ by a third are apart, hence not delicate
             long, wide = np.sqrt(self.sx[rows + i0]), np.sqrt(self.sy[cols + j0])
             near = (long - wide) ** 2 <= 0.1 * long * wide
@@ -254,9 +254,13 @@ class Engine:
         net, dx, dy = self.net, self.dx, self.dy
         if against:
             return _pairs.opposite(net, self.X, self.Y, dx, dy, rows, cols)
-        if not net.act.closed and self.paired is None:
-            self.paired = paired_duals(net, dx, dy, rows.size)
-        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, duals=self.paired)[:2]
+        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=self._spanned())[:2]
+
+    def _spanned(self) -> list[SpanDual] | None:
+        if self.spans is None:  # what float32 cannot hold need not be spanned
+            tol = 3e-12 if self.dtype == np.float64 else 1e-7
+            self.spans = spanned(self.net, self.dx, self.dy, tol)
+        return self.spans
 
     def _set_diagonal(self, i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
         index = np.arange(max(i0, j0), min(i1, j1))
@@ -276,7 +280,7 @@ class Engine:
 
     def into(self, K: Array | None, T: Array | None) -> None:
         """Fill whole matrices; the result does not depend on the number of threads."""
-        jobs = self.blocks()
+        jobs = self.blocks(TILE if self.net.act.closed else TILE // 2)
 
         def work(part: list[tuple[int, int, int, int]]) -> None:
             spare: Tile | None = None
@@ -296,6 +300,14 @@ class Engine:
             return
         with limit_threads(1), ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, (jobs[k::threads] for k in range(threads))))
+
+
+def _jumps(act: Activation) -> bool:
+    """Return whether the slope jumps at a kink."""
+    at = np.array(act.kinks or (0.0,))
+    step = 1e-7 * (1.0 + np.abs(at))
+    gap = np.abs(np.asarray(act.dfn(at + step)) - np.asarray(act.dfn(at - step)))
+    return bool(np.any(gap > 1e-3))
 
 
 def _some(diag: Diagonal) -> Diagonal:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,12 @@ from numpy.typing import NDArray
 from ._closed import Dual
 from ._gaps import covariance_gap, radial
 from ._network import Diagonal, Network
+from ._span import SpanDual
 from .duals import Activation
 
 Array = NDArray[Any]
 _CHUNK = 1024
+_FEW = 16
 
 
 def start(X: Array, Y: Array) -> tuple[Array, Array, Array, Array]:
@@ -60,11 +61,26 @@ def dense(w: float, b: float, alpha: Array, beta: Array, diff: Array, e: Array) 
 
 
 def _activate(
-    act: Activation, alpha: Array, beta: Array, diff: Array, c: Array, e: Array, ha: Array, hb: Array
+    act: Activation,
+    span: SpanDual | None,
+    alpha: Array,
+    beta: Array,
+    diff: Array,
+    c: Array,
+    e: Array,
+    ha: Array,
+    hb: Array,
 ) -> tuple[Array, Array, Array, Array]:
     """Return ``alpha, beta, diff, e`` after the activation; `ha`, `hb` are the new variances."""
-    gap = covariance_gap(act, alpha, beta, c, e)
     new_a, new_b = np.sqrt(ha), np.sqrt(hb)
+    if span is not None:
+        gap, change, spread = span.step(alpha, beta, diff, e, ha, hb)
+        if alpha.size <= _FEW:  # cheap enough to be exact to the last digit
+            change, spread = radial(act, alpha, beta, diff)
+        total = new_a + new_b
+        new_diff = change / np.where(total > 0, total, 1.0)
+        return new_a, new_b, new_diff, np.maximum(0.5 * (spread - new_diff**2), 0.0) + gap
+    gap = covariance_gap(act, alpha, beta, c, e)
     if act.degree is not None:
         k = act.degree
         series = sum((alpha**i * beta ** (k - 1 - i) for i in range(k)), 0.0 * alpha)
@@ -92,27 +108,26 @@ def recompute(
     rows: Array,
     cols: Array,
     fan_in: int = 0,
-    duals: Sequence[Dual] | None = None,
+    spans: Sequence[SpanDual] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows], Y[cols])``.
 
     From explicit differences, all three to full relative accuracy. `fan_in` replaces d in the
-    standard parameterisation; `duals` replaces the dual of the activation layer by layer, as
-    functions of single pairs. Cost O(d + depth) a pair, in chunks.
+    standard parameterisation; `spans` replace quadrature, layer by layer.
+    Cost O(d + depth) a pair, in chunks.
     """
-    acts = [net.act if f is net.act.dual else replace(net.act, dual=f, gap=None) for f in duals or []]
-    acts = acts or [net.act] * net.depth
     m = rows.size
     out = np.empty((3, m))
-    for s in range(0, m, _CHUNK):
-        i, j = rows[s : s + _CHUNK], cols[s : s + _CHUNK]
-        out[:, s : s + _CHUNK] = _chunk(net, acts, X[i], Y[j], dx, dy, i, j, fan_in)
+    size = _CHUNK if spans is None else _CHUNK // 4
+    for s in range(0, m, size):
+        i, j = rows[s : s + size], cols[s : s + size]
+        out[:, s : s + size] = _chunk(net, spans, X[i], Y[j], dx, dy, i, j, fan_in)
     return out[0], out[1], out[2]
 
 
 def _chunk(
     net: Network,
-    acts: Sequence[Activation],
+    spans: Sequence[SpanDual] | None,
     X: Array,
     Y: Array,
     dx: Diagonal,
@@ -142,9 +157,13 @@ def _chunk(
             break
         z = np.clip(e / np.where(g > 0, 2.0 * g, 1.0), 0.0, 1.0)
         z = np.where(g > 0, z, 0.5)
-        value, slope = acts[layer].dual(alpha**2, beta**2, c, z, 1.0 - z)
+        span = None if spans is None else spans[layer]
+        dual = net.act.dual if span is None else span.paired
+        value, slope = dual(alpha**2, beta**2, c, z, 1.0 - z)
         carried = slope * t
-        alpha, beta, diff, e = _activate(acts[layer], alpha, beta, diff, c, e, dx.h[layer, i], dy.h[layer, j])
+        alpha, beta, diff, e = _activate(
+            net.act, span, alpha, beta, diff, c, e, dx.h[layer, i], dy.h[layer, j]
+        )
         c, e = _settle(value, e, alpha * beta)
     return c, np.asarray(t), diff**2 + 2.0 * e
 

@@ -192,7 +192,7 @@ def gauss_moment(g: Function, q: Array, kinks: tuple[float, ...] = (0.0,), n: in
     cuts = np.sort(np.concatenate(columns, axis=1), axis=1)
     gaps = np.diff(cuts, axis=1)[..., None]
     out = np.empty(scale.size)
-    rows = max(1, _CHUNK // (gaps.shape[1] * n))
+    rows = max(1, _CHUNK // (4 * gaps.shape[1] * n))
     for start in range(0, scale.size, rows):
         part = slice(start, start + rows)
         nodes = cuts[part, :-1, None] + gaps[part] * x

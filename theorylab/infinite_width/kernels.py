@@ -29,7 +29,7 @@ from . import _pairs
 from ._engine import Engine, squares
 from ._inputs import check_inputs, matrix
 from ._network import LIMIT, Network, diagonal, kernel_diagonal, make_network
-from ._table import paired_duals
+from ._table import spanned
 
 __all__ = ["from_stax_std", "nngp", "nngp_ntk", "ntk", "rkhs_sqdist", "tiles"]
 
@@ -293,7 +293,7 @@ def rkhs_sqdist(
     -----
     A pair is carried as ``(alpha, beta, alpha - beta, alpha beta - c)``; each layer maps the last two
     to themselves by sums of non-negative terms, so that relative accuracy survives at any depth.
-    Cost: O(d + depth) a pair, without BLAS; activations without a closed form cost milliseconds a pair.
+    Cost: O(d + depth) a pair, without BLAS; kinks away from zero cost milliseconds a pair.
 
     Examples
     --------
@@ -311,12 +311,12 @@ def rkhs_sqdist(
     dx = diagonal(net, squares(x), LIMIT)
     dy = dx if symmetric else diagonal(net, squares(other), LIMIT)
     out = np.zeros((x.shape[0], other.shape[0]))
-    duals = None if net.act.closed else paired_duals(net, dx, dy, out.size)
+    spans = spanned(net, dx, dy)
     for i in range(x.shape[0]):
         cols = np.arange(i) if symmetric else np.arange(other.shape[0])
         if cols.size:
             rows = np.full(cols.size, i)
-            out[i, cols] = _pairs.recompute(net, x, other, dx, dy, rows, cols, duals=duals)[2]
+            out[i, cols] = _pairs.recompute(net, x, other, dx, dy, rows, cols, spans=spans)[2]
     if symmetric:
         out += out.T
     return out.astype(x.dtype)

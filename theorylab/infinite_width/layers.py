@@ -79,7 +79,7 @@ class Activation(Layer):
         """Return the moments after the layer."""
         a, b = state.spread()
         z, y = state.halves()
-        if self.act.closed or state.c.size <= 600:
+        if self.act.closed or state.c.size <= 400 or any(self.act.kinks):
             value, slope = self.act.dual(a, b, state.c, z, y)
         else:
             value, slope = self._tabulated(a, b, z, y)
@@ -88,10 +88,10 @@ class Activation(Layer):
         )
 
     def _tabulated(self, a: Array, b: Array, z: Array, y: Array) -> tuple[Array, Array]:
-        from ._table import batch_dual
+        from ._span import spanning
 
         full_a, full_b = np.broadcast_to(a, z.shape), np.broadcast_to(b, z.shape)
-        table = batch_dual(self.act, a.ravel(), b.ravel())
+        table = spanning(self.act, np.concatenate([a.ravel(), b.ravel()]))
         value, slope = np.empty(z.shape), np.empty(z.shape)
         if z.ndim == 2:
             return table(a, b, z, z, y)

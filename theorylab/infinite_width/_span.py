@@ -1,0 +1,311 @@
+"""Duals of one activation for all variances at once, by a few functions that span ``x -> phi(sqrt(q) x)``.
+
+Over any range of q these functions are, to rounding, combinations of about ten of them (found by
+QR with pivots), so that ``D(a, b, theta) = sum_pq w_p(a) w_q(b) D_pq(theta)``. The weights are
+Chebyshev panels in ln q, the ``D_pq`` Chebyshev panels in the angle. Kinks may stand at zero only.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr, solve_triangular
+
+from ._activations import Activation
+from ._closed import angle
+from ._interpolate import between, combine, pairs, weigh
+from ._quadrature import gauss_moment, legendre
+
+Array = NDArray[np.float64]
+COUNT = 16  # Chebyshev coefficients of a panel
+_NODES = 14  # of a quadrature panel
+_CANDIDATES = 10  # functions tried for each factor 2 of the standard deviation
+_LOWEST = 60  # variances 2^-60 below the largest are as good as zero
+_ROOM = 1 << 14  # numbers that a buffer may hold
+_RATIO = 2.5  # norms further apart lose no digits in a difference
+
+
+_POINTS = np.cos(np.pi * (np.arange(COUNT) + 0.5) / COUNT)
+
+
+@functools.lru_cache(maxsize=4)
+def conversion(count: int) -> Array:
+    """Return the matrix whose rows are the power coefficients of the first Chebyshev polynomials."""
+    change = np.zeros((count, count))
+    for j in range(count):
+        p = np.polynomial.chebyshev.cheb2poly(np.eye(count)[j])
+        change[j, : p.size] = p
+    return change
+
+
+_SIGNS = (-1.0) ** np.arange(COUNT)
+
+
+def powers(values: Array) -> Array:
+    """Return power coefficients of the interpolants through `values` (..., 16) at the Chebyshev points."""
+    k = np.arange(COUNT)
+    cheb = values @ (np.cos(np.pi * np.outer(k + 0.5, k) / COUNT) * (2.0 / COUNT))
+    cheb[..., 0] *= 0.5
+    cheb[np.abs(cheb) < 1e-15 * np.abs(cheb).max(axis=-1, keepdims=True)] = 0.0  # rounding of the values
+    # one product of both matrices would round at the size of the large power coefficients
+    return np.ascontiguousarray(cheb @ conversion(COUNT))
+
+
+def _graded(stops: tuple[float, ...], halvings: int) -> tuple[Array, Array]:
+    """Return Gauss-Legendre nodes and weights on panels that halve towards zero below the first stop."""
+    node, weight = legendre(_NODES)
+    cuts = np.array([0.0, *(stops[0] * 0.5 ** np.arange(halvings, 0, -1)), *stops])
+    width = np.diff(cuts)[:, None]
+    return (cuts[:-1, None] + width * node).ravel(), (width * weight).ravel()
+
+
+class Family:
+    """The functions ``x -> f(alpha x)`` for alpha in ``[low, high]``, spanned by some of them."""
+
+    def __init__(self, f: Callable[[Array], Array], low: float, high: float, tol: float) -> None:
+        self.f = f
+        octaves = math.log2(high / low)
+        halvings = max(0, math.ceil(math.log2(high)))
+        x, weight = _graded((0.5, 1.0, 2.5, 5.0, 9.0), halvings)
+        self.x = np.concatenate([-x, x])
+        self.root = np.sqrt(np.tile(weight * np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi), 2))
+        s = np.cos(np.pi * (np.arange(max(24, math.ceil(_CANDIDATES * octaves))) + 0.5)
+                   / max(24, math.ceil(_CANDIDATES * octaves)))  # fmt: skip
+        alpha = np.sqrt(low * high) * (high / low) ** (0.5 * s)
+        F = self._samples(alpha)
+        norm = np.linalg.norm(F, axis=0)
+        norm[norm == 0.0] = 1.0
+        q, r, order = qr(F / norm, mode="economic", pivoting=True)
+        size = np.abs(np.diag(r))
+        rank = max(1, int(np.count_nonzero(size > tol * size[0])))
+        self.q, self.r = q[:, :rank], r[:rank, :rank]
+        self.alpha, self.norm = alpha[order[:rank]], norm[order[:rank]]
+
+    def _samples(self, alpha: Array) -> Array:
+        return np.asarray(self.f(alpha * self.x[:, None])) * self.root[:, None]
+
+    def weights(self, alpha: Array) -> Array:
+        """Return weights (rank, len(alpha)) of the spanning functions, each of norm one."""
+        return np.asarray(solve_triangular(self.r, self.q.T @ self._samples(alpha)))
+
+
+def _panelled(f: Callable[[Array], Array], low: int, panels: int) -> Array:
+    """Return power coefficients (panels, 16, rows) of `f`, in ``log2 q`` over unit panels from `low`."""
+    out = []
+    for k in range(panels):
+        values = f(2.0 ** (0.5 * (low + k + 0.5 + 0.5 * _POINTS)))
+        out.append(powers(np.atleast_2d(values)).T)
+    return np.ascontiguousarray(out)
+
+
+class SpanDual:
+    """The dual of one activation, and differences of it, for standard deviations in ``[2^low, 2^high]``.
+
+    Cost per pair: twice sixteen times the rank multiply-adds.
+
+    Parameters
+    ----------
+    act : Activation
+        Without kinks other than at zero.
+    low, high : int
+    tol : float
+        Relative error allowed for.
+    """
+
+    def __init__(self, act: Activation, low: int, high: int, tol: float) -> None:
+        self.act, self.low = act, 2 * low  # panels of a factor 2 in q
+        bottom, top = 2.0**low, 2.0**high
+        panels = 2 * (high - low)
+        self.families = [Family(f, bottom, top, tol) for f in (act.fn, act.dfn)]
+        self.weight = [_panelled(f.weights, self.low, panels) for f in self.families]
+        self.panels = 3 + max(0, high)
+        self.tables = self._tables(high)
+        for family, table in zip(self.families, self.tables):
+            for p in range(len(table)):  # one by one, for temporaries as large as the table
+                table[p] = powers(table[p])
+            # the angle 0, which near duplicates repeat layer by layer, to the last digit
+            table[:, 0, :, :, 0] += (family.r.T @ family.r - table[:, 0, -1] @ _SIGNS)[:, None]
+        self._mean: Array | None = None
+        self._slopes: Array | None = None
+
+    # -- tables --------------------------------------------------------------------------------------
+
+    def angles(self) -> Array:
+        """Return the Chebyshev points (panels, 16) of the panels of a right angle."""
+        top = 0.5 ** np.arange(self.panels)[:, None]
+        x = top * (3.0 + _POINTS) / 4.0
+        x[-1] = top[-1] * (1.0 + _POINTS) / 2.0
+        return x * (math.pi / 2)
+
+    def _tables(self, high: int) -> list[Array]:
+        """Return ``D_pq`` of both families at all angles, (rank, 2, panels, rank, 16).
+
+        Wedge by wedge in polar coordinates, where one set of values serves theta and pi - theta.
+        """
+        r, wr = _graded((1.0, 2.5, 5.0, 9.0), max(0, high - 1))
+        wr = wr * r * np.exp(-0.5 * r * r) / (2.0 * math.pi)
+        theta = self.angles()
+        out = [np.zeros((f.alpha.size, 2, self.panels, f.alpha.size, COUNT)) for f in self.families]
+        for (k, i), t in np.ndenumerate(theta):
+            for side, width in ((0, t), (1, math.pi - t)):
+                half, wx = _graded((0.5,), max(0, high + 1 + math.ceil(math.log2(width / math.pi))))
+                x, wx = np.concatenate([half, 1.0 - half[::-1]]), np.concatenate([wx, wx[::-1]])
+                sine = np.sin(width * x)[:, None]
+                step = max(1, 512 // x.size)
+                for low in range(0, r.size, step):
+                    part = slice(low, low + step)
+                    u = sine * r[part]
+                    weight = np.sqrt(width * wx[:, None] * wr[part])
+                    for family, table in zip(self.families, out):
+                        shape = (family.alpha.size, -1)
+                        scale, norm = family.alpha[:, None, None], family.norm[:, None, None]
+                        up, down = (
+                            np.asarray(family.f(s * scale * u)) * (weight / norm) for s in (1.0, -1.0)
+                        )
+                        flat_up, flat_down = up.reshape(shape), down.reshape(shape)
+                        turned = up[:, ::-1].reshape(shape)
+                        # both of one sign in a wedge of width pi - theta, of two in one of theta
+                        same = flat_up @ turned.T + flat_down @ down[:, ::-1].reshape(shape).T
+                        mixed = flat_down @ turned.T
+                        table[:, 1 - side, k, :, i] += same
+                        table[:, side, k, :, i] += mixed + mixed.T
+        return out
+
+    def mean(self) -> Array:
+        """Return tables of ``(D(0) - D(theta)) / (1 - cos theta)``, the mean of Ddot up to the angle."""
+        if self._mean is None:
+            node, weight = legendre(COUNT)
+            theta = self.angles()
+            slope = self.tables[1]
+            values = np.empty_like(slope)
+            edge = (math.pi / 2) * 0.5 ** np.arange(self.panels + 1)
+            edge[-1] = 0.0
+
+            def part(side: int, k: int, start: float, stop: float) -> Array:
+                t = start + (stop - start) * node
+                width = edge[k] - edge[k + 1]
+                y = (2.0 * t - edge[k] - edge[k + 1]) / width
+                inside = slope[:, side, k] @ (y ** np.arange(COUNT)[:, None])
+                return np.asarray(inside @ ((stop - start) * weight * np.sin(t)))
+
+            total = np.zeros((slope.shape[0], slope.shape[0]))
+            for k in range(self.panels - 1, -1, -1):
+                for i, t in enumerate(theta[k]):
+                    value = total + part(0, k, edge[k + 1], t)
+                    values[:, 0, k, :, i] = value / (2.0 * math.sin(0.5 * t) ** 2)
+                total = total + part(0, k, edge[k + 1], edge[k])
+            for k in range(self.panels):
+                for i, t in enumerate(theta[k]):
+                    value = total + part(1, k, t, edge[k])
+                    values[:, 1, k, :, i] = value / (2.0 * math.cos(0.5 * t) ** 2)
+                total = total + part(1, k, edge[k + 1], edge[k])
+            for p in range(len(values)):
+                values[p] = powers(values[p])
+            self._mean = values
+        return self._mean
+
+    def slopes(self) -> Array:
+        """Return panels in ``log2 q`` of coordinates of ``x phi'(alpha x)``, and of ``dE[phi^2]/d alpha``."""
+        if self._slopes is None:
+            panels = self.weight[0].shape[0]
+            act, family = self.act, self.families[0]
+            x, root = family.x, family.root
+            alpha = 2.0 ** np.linspace(0.5 * self.low, 0.5 * (self.low + panels), 12 * panels)
+            G = np.asarray(act.dfn(alpha * x[:, None])) * (x * root)[:, None]
+            q, r, _ = qr(G / np.maximum(np.linalg.norm(G, axis=0), 1e-300), mode="economic", pivoting=True)
+            q = q[:, np.abs(np.diag(r)) > 1e-15 * abs(r[0, 0])]
+
+            def f(a: Array) -> Array:
+                u = a * x[:, None]
+                g = np.asarray(act.dfn(u)) * (x * root)[:, None]
+                return np.concatenate([q.T @ g, 2.0 * np.sum(g * act.fn(u) * root[:, None], axis=0)[None]])
+
+            self._slopes = _panelled(f, self.low, panels)
+        return self._slopes
+
+    # -- evaluation ----------------------------------------------------------------------------------
+
+    def weights(self, q: Array) -> tuple[Array, Array]:
+        q = np.ascontiguousarray(q, dtype=np.float64).ravel()
+        return weigh(q, self.weight[0], self.low), weigh(q, self.weight[1], self.low)
+
+    def _vanishing(self, a: Array, b: Array, first: Array, second: Array) -> None:
+        """Set the pairs of which one has no variance: products of means."""
+        where = np.broadcast_to((a == 0.0) | (b == 0.0), first.shape)
+        if not where.any():
+            return
+        index = np.nonzero(where)
+        aa, bb = np.broadcast_to(a, first.shape)[index], np.broadcast_to(b, first.shape)[index]
+        q, back = np.unique(np.maximum(aa, bb), return_inverse=True)
+        for out, f in zip((first, second), (self.act.fn, self.act.dfn)):
+            out[index] = float(f(np.zeros(1))[0]) * gauss_moment(f, q, self.act.kinks)[back]
+
+    def __call__(self, a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
+        """Evaluate on a tile: `a` (n, 1), `b` (1, m), the rest (n, m)."""
+        first, second = np.empty(z.shape), np.empty(z.shape)
+        near, far = (np.ascontiguousarray(v) for v in angle(z, y))
+        for out, wa, wb, table in zip((first, second), self.weights(a), self.weights(b), self.tables):
+            rank = wa.shape[1]
+            step = max(1, _ROOM // table[0].size)
+            for low in range(0, len(wa), step):
+                part = slice(low, low + step)
+                rows = np.dot(wa[part], table.reshape(rank, -1)).reshape(-1, *table.shape[1:])
+                combine(rows, wb, near[part], far[part], out[part])
+        self._vanishing(a, b, first, second)
+        return first, second
+
+    def paired(self, a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
+        """Evaluate on single pairs: `a`, `b` (m,) or (m, 1), the rest (m,) or (m, k)."""
+        first, second = np.empty(z.shape), np.empty(z.shape)
+        shape = (a.size, 1, z.size // a.size)
+        near, far = (np.ascontiguousarray(v).reshape(shape) for v in angle(z, y))
+        for out, wa, wb, table in zip((first, second), self.weights(a), self.weights(b), self.tables):
+            pairs(wa, wb, near.reshape(a.size, -1), far.reshape(a.size, -1), table, out.reshape(a.size, -1))
+        self._vanishing(a, b, first, second)
+        return first, second
+
+    def step(
+        self, alpha: Array, beta: Array, diff: Array, e: Array, ha: Array, hb: Array
+    ) -> tuple[Array, Array, Array]:
+        """Return ``D(g) - D(c)``, ``ha - hb`` and ``E[(f - g)^2]`` of pairs, without cancellation.
+
+        `e` is ``g - c`` with g the product of the standard deviations; `ha`, `hb` are the variances after
+        the activation, f and g the activation of one variable in units of `alpha` and `beta`.
+        """
+        g = alpha * beta
+        z = np.clip(e / np.where(g > 0, 2.0 * g, 1.0), 0.0, 1.0)
+        near, far = angle(z, 1.0 - z)
+        gap, top = np.empty((alpha.size, 1)), np.empty((alpha.size, 1))
+        wa, wb = self.weights(alpha * alpha), self.weights(beta * beta)
+        pairs(wa[1], wb[1], near[:, None], far[:, None], self.mean(), gap)
+        apart = np.flatnonzero(np.abs(diff) > (_RATIO - 1.0) * np.minimum(alpha, beta))
+        out = np.empty((2, alpha.size))
+        # three parts: the integrand varies on the scale of the smaller end
+        node, weight = legendre(8)
+        cuts = np.array([0.0, 0.25, 0.75, 1.0])
+        width = np.diff(cuts)[:, None]
+        node, weight = (cuts[:-1, None] + width * node).ravel(), (width * weight).ravel()
+        between(beta, diff, self.slopes(), self.low, node, weight, out)
+        if apart.size:
+            pairs(wa[0], wb[0], np.zeros_like(top), np.full_like(top, math.pi), self.tables[0], top)
+            out[0, apart] = (ha - hb)[apart]
+            out[1, apart] = (ha + hb - 2.0 * top[:, 0])[apart]
+        return np.maximum(e * gap[:, 0], 0.0), out[0], np.maximum(out[1], 0.0)
+
+
+@functools.lru_cache(maxsize=32)
+def span_dual(act: Activation, low: int, high: int, tol: float) -> SpanDual:
+    """Return the dual for standard deviations in ``[2^low, 2^high]``; networks alike share it."""
+    return SpanDual(act, low, high, tol)
+
+
+def spanning(act: Activation, q: Array, tol: float = 3e-12) -> SpanDual:
+    """Return a dual for the variances `q`; those below 2^-60 of the largest count as that."""
+    top = float(q.max(initial=0.0)) or 1.0
+    bottom = float(q[q > 2.0**-_LOWEST * top].min(initial=top))
+    high = math.ceil(0.5 * math.log2(top) - 1e-12)
+    return span_dual(act, min(math.floor(0.5 * math.log2(bottom) + 1e-12), high - 1), high, tol)
