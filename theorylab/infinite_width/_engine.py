@@ -17,7 +17,7 @@ from . import _fused, _interpolate, _pairs
 from ._activations import Activation
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
 from ._span import SpanDual
-from ._table import collapse, spanned
+from ._table import DIRECT, collapse, spanned
 
 Array = NDArray[Any]
 TILE = 256
@@ -27,7 +27,6 @@ _CLOSE = {"d": 1e-4, "f": 1e-2}
 # Rounding errors of one operation, in K and T together, that smooth networks may add up to: 40 eps = 1e-14.
 _BUDGET = 40.0
 _FEW = 1 << 12
-_FEW_DIRECT = 400  # duals by quadrature cost as much as a table
 
 
 def squares(X: Array) -> Array:
@@ -104,7 +103,7 @@ class Engine:
         if family is not None and not blind and not (net.standard and 0.0 in net.w):
             return self._use_fused(family)
         duals = None
-        if not net.act.closed and self.n * self.m * net.depth > _FEW_DIRECT:
+        if not net.act.closed and self.n * self.m * net.depth > DIRECT:
             duals = self._spanned()
 
         strip = _STRIP  # a dozen float64 temporaries: narrow strips keep them small
@@ -254,7 +253,10 @@ class Engine:
         net, dx, dy = self.net, self.dx, self.dy
         if against:
             return _pairs.opposite(net, self.X, self.Y, dx, dy, rows, cols)
-        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=self._spanned())[:2]
+        # in many tiles even a few pairs add up
+        few = rows.size * net.depth * self.n * self.m <= DIRECT * TILE**2
+        spans = None if few and rows.size * net.depth <= DIRECT else self._spanned()
+        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=spans)[:2]
 
     def _spanned(self) -> list[SpanDual] | None:
         if self.spans is None:  # what float32 cannot hold need not be spanned

@@ -140,8 +140,12 @@ def combine(rows: Array, wb: Array, theta: Array, other: Array, out: Array) -> N
 
 
 @jit(fastmath=_FAST)
-def pairs(wa: Array, wb: Array, theta: Array, other: Array, table: Array, out: Array) -> None:
-    """The same for single pairs: row i of `theta` (m, k) holds angles of points i and i."""
+def pairs(wa: Array, wb: Array, theta: Array, other: Array, table: Array, start: Array, out: Array) -> None:
+    """The same for single pairs: row i of `theta` (m, k) holds angles of points i and i.
+
+    `start` (m,), or empty, holds values at the angle 0. From there small angles take the change alone,
+    whose error is small, where large weights of both signs cost the value itself a digit.
+    """
     n, m = theta.shape
     panels, rank = table.shape[2], table.shape[0]
     c = np.empty(16)
@@ -155,10 +159,17 @@ def pairs(wa: Array, wb: Array, theta: Array, other: Array, table: Array, out: A
                     f = table[p, side, k, r]
                     for l in range(16):
                         c[l] += w * f[l]
+            near = start.size > 0 and side == 0 and k == panels - 1
+            if near:  # (P(y) - P(-1)) / (y + 1), by synthetic division
+                for l in range(14, 0, -1):
+                    c[l] -= c[l + 1]
+                for l in range(15):
+                    c[l] = c[l + 1]
+                c[15] = 0.0
             value = c[15]
             for l in range(14, -1, -1):
                 value = value * y + c[l]
-            out[i, j] = value
+            out[i, j] = start[i] + (y + 1.0) * value if near else value
 
 
 @jit(fastmath=_FAST)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ._closed import Dual
 from ._gaps import covariance_gap, radial
 from ._network import Diagonal, Network
-from ._span import SpanDual
+from ._span import Moments, SpanDual
 from .duals import Activation
 
 Array = NDArray[Any]
@@ -68,13 +68,14 @@ def _activate(
     diff: Array,
     c: Array,
     e: Array,
-    ha: Array,
-    hb: Array,
+    left: Moments,
+    right: Moments,
 ) -> tuple[Array, Array, Array, Array]:
-    """Return ``alpha, beta, diff, e`` after the activation; `ha`, `hb` are the new variances."""
+    """Return ``alpha, beta, diff, e`` after the activation, from the moments of both points."""
+    (ha, _), (hb, _) = left, right
     new_a, new_b = np.sqrt(ha), np.sqrt(hb)
     if span is not None:
-        gap, change, spread = span.step(alpha, beta, diff, e, ha, hb)
+        gap, change, spread = span.step(alpha, beta, diff, e, left, right)
         if alpha.size <= _FEW:  # cheap enough to be exact to the last digit
             change, spread = radial(act, alpha, beta, diff)
         total = new_a + new_b
@@ -158,12 +159,13 @@ def _chunk(
         z = np.clip(e / np.where(g > 0, 2.0 * g, 1.0), 0.0, 1.0)
         z = np.where(g > 0, z, 0.5)
         span = None if spans is None else spans[layer]
-        dual = net.act.dual if span is None else span.paired
-        value, slope = dual(alpha**2, beta**2, c, z, 1.0 - z)
+        left, right = ((p.h[layer, k], p.slope[layer, k]) for p, k in ((dx, i), (dy, j)))
+        if span is None:
+            value, slope = net.act.dual(alpha**2, beta**2, c, z, 1.0 - z)
+        else:
+            value, slope = span.paired(alpha**2, beta**2, c, z, 1.0 - z, left, right)
         carried = slope * t
-        alpha, beta, diff, e = _activate(
-            net.act, span, alpha, beta, diff, c, e, dx.h[layer, i], dy.h[layer, j]
-        )
+        alpha, beta, diff, e = _activate(net.act, span, alpha, beta, diff, c, e, left, right)
         c, e = _settle(value, e, alpha * beta)
     return c, np.asarray(t), diff**2 + 2.0 * e
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ _ROOM = 1 << 14  # numbers that a buffer may hold
 _RATIO = 2.5  # norms further apart lose no digits in a difference
 
 
+# E[phi^2] and E[phi'^2] of each point
+Moments = tuple[Array, Array]
 _POINTS = np.cos(np.pi * (np.arange(COUNT) + 0.5) / COUNT)
 
 
@@ -127,10 +129,14 @@ class SpanDual:
         for family, table in zip(self.families, self.tables):
             for p in range(len(table)):  # one by one, for temporaries as large as the table
                 table[p] = powers(table[p])
-            # the angle 0, which near duplicates repeat layer by layer, to the last digit
-            table[:, 0, :, :, 0] += (family.r.T @ family.r - table[:, 0, -1] @ _SIGNS)[:, None]
+            self._anchor(family, table)
         self._mean: Array | None = None
         self._slopes: Array | None = None
+
+    @staticmethod
+    def _anchor(family: Family, table: Array) -> None:
+        """Make the angle 0, which near duplicates repeat layer by layer, right to the last digit."""
+        table[:, 0, :, :, 0] += (family.r.T @ family.r - table[:, 0, -1] @ _SIGNS)[:, None]
 
     # -- tables --------------------------------------------------------------------------------------
 
@@ -205,6 +211,7 @@ class SpanDual:
                 total = total + part(1, k, edge[k + 1], edge[k])
             for p in range(len(values)):
                 values[p] = powers(values[p])
+            self._anchor(self.families[1], values)
             self._mean = values
         return self._mean
 
@@ -233,6 +240,13 @@ class SpanDual:
         q = np.ascontiguousarray(q, dtype=np.float64).ravel()
         return weigh(q, self.weight[0], self.low), weigh(q, self.weight[1], self.low)
 
+    def _starts(self, wa: Sequence[Array], wb: Sequence[Array], left: Moments, right: Moments) -> list[Array]:
+        """Return both duals at the angle 0, ``(E f^2 + E g^2 - E (f - g)^2) / 2``, from known moments."""
+        return [
+            0.5 * (h + k - np.sum(((u - v) @ family.r.T) ** 2, axis=1))
+            for family, u, v, h, k in zip(self.families, wa, wb, left, right)
+        ]
+
     def _vanishing(self, a: Array, b: Array, first: Array, second: Array) -> None:
         """Set the pairs of which one has no variance: products of means."""
         where = np.broadcast_to((a == 0.0) | (b == 0.0), first.shape)
@@ -258,30 +272,46 @@ class SpanDual:
         self._vanishing(a, b, first, second)
         return first, second
 
-    def paired(self, a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
-        """Evaluate on single pairs: `a`, `b` (m,) or (m, 1), the rest (m,) or (m, k)."""
+    def paired(
+        self,
+        a: Array,
+        b: Array,
+        c: Array,
+        z: Array,
+        y: Array,
+        left: Moments | None = None,
+        right: Moments | None = None,
+    ) -> tuple[Array, Array]:
+        """Evaluate on single pairs: `a`, `b` (m,) or (m, 1), the rest (m,) or (m, k).
+
+        With the moments of both points, known to the last digit, near duplicates repeat no error.
+        """
         first, second = np.empty(z.shape), np.empty(z.shape)
-        shape = (a.size, 1, z.size // a.size)
-        near, far = (np.ascontiguousarray(v).reshape(shape) for v in angle(z, y))
-        for out, wa, wb, table in zip((first, second), self.weights(a), self.weights(b), self.tables):
-            pairs(wa, wb, near.reshape(a.size, -1), far.reshape(a.size, -1), table, out.reshape(a.size, -1))
+        near, far = (np.ascontiguousarray(v) for v in angle(z, y))
+        wide = self.weights(a), self.weights(b)
+        starts = [np.empty(0)] * 2 if left is None or right is None else self._starts(*wide, left, right)
+        near, far = near.reshape(a.size, -1), far.reshape(a.size, -1)
+        for out, wa, wb, table, start in zip((first, second), *wide, self.tables, starts):
+            pairs(wa, wb, near, far, table, start, out.reshape(a.size, -1))
         self._vanishing(a, b, first, second)
         return first, second
 
     def step(
-        self, alpha: Array, beta: Array, diff: Array, e: Array, ha: Array, hb: Array
+        self, alpha: Array, beta: Array, diff: Array, e: Array, left: Moments, right: Moments
     ) -> tuple[Array, Array, Array]:
-        """Return ``D(g) - D(c)``, ``ha - hb`` and ``E[(f - g)^2]`` of pairs, without cancellation.
+        """Return ``D(g) - D(c)``, the difference of the variances after the activation, ``E[(f - g)^2]``.
 
-        `e` is ``g - c`` with g the product of the standard deviations; `ha`, `hb` are the variances after
-        the activation, f and g the activation of one variable in units of `alpha` and `beta`.
+        Without cancellation. `e` is ``g - c`` with g the product of the standard deviations, f and g the
+        activation of one variable in units of `alpha` and `beta`.
         """
+        ha, hb = left[0], right[0]
         g = alpha * beta
         z = np.clip(e / np.where(g > 0, 2.0 * g, 1.0), 0.0, 1.0)
         near, far = angle(z, 1.0 - z)
         gap, top = np.empty((alpha.size, 1)), np.empty((alpha.size, 1))
         wa, wb = self.weights(alpha * alpha), self.weights(beta * beta)
-        pairs(wa[1], wb[1], near[:, None], far[:, None], self.mean(), gap)
+        start = self._starts(wa, wb, left, right)[1]
+        pairs(wa[1], wb[1], near[:, None], far[:, None], self.mean(), start, gap)
         apart = np.flatnonzero(np.abs(diff) > (_RATIO - 1.0) * np.minimum(alpha, beta))
         out = np.empty((2, alpha.size))
         # three parts: the integrand varies on the scale of the smaller end
@@ -291,7 +321,8 @@ class SpanDual:
         node, weight = (cuts[:-1, None] + width * node).ravel(), (width * weight).ravel()
         between(beta, diff, self.slopes(), self.low, node, weight, out)
         if apart.size:
-            pairs(wa[0], wb[0], np.zeros_like(top), np.full_like(top, math.pi), self.tables[0], top)
+            at = np.zeros_like(top), np.full_like(top, math.pi)
+            pairs(wa[0], wb[0], *at, self.tables[0], np.empty(0), top)
             out[0, apart] = (ha - hb)[apart]
             out[1, apart] = (ha + hb - 2.0 * top[:, 0])[apart]
         return np.maximum(e * gap[:, 0], 0.0), out[0], np.maximum(out[1], 0.0)

@@ -19,6 +19,8 @@ from ._span import SpanDual, conversion, spanning
 
 Array = NDArray[Any]
 DEGREE = 16
+# So many evaluations of a dual cost no more by quadrature than by a table, which loses a digit.
+DIRECT = 600
 
 
 def nodes(panels: int) -> Array:

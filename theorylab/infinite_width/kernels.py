@@ -29,7 +29,7 @@ from . import _pairs
 from ._engine import Engine, squares
 from ._inputs import check_inputs, matrix
 from ._network import LIMIT, Network, diagonal, kernel_diagonal, make_network
-from ._table import spanned
+from ._table import DIRECT, spanned
 
 __all__ = ["from_stax_std", "nngp", "nngp_ntk", "ntk", "rkhs_sqdist", "tiles"]
 
@@ -311,7 +311,7 @@ def rkhs_sqdist(
     dx = diagonal(net, squares(x), LIMIT)
     dy = dx if symmetric else diagonal(net, squares(other), LIMIT)
     out = np.zeros((x.shape[0], other.shape[0]))
-    spans = spanned(net, dx, dy)
+    spans = spanned(net, dx, dy) if out.size * net.depth > DIRECT else None
     for i in range(x.shape[0]):
         cols = np.arange(i) if symmetric else np.arange(other.shape[0])
         if cols.size:
