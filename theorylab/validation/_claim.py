@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: The name of the branch that simulates the claim itself.
 CLAIM = "claim"
 
-_ID = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_-]+)+")
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
 
 class Samples:
@@ -87,7 +87,7 @@ class Claim:
     Parameters
     ----------
     id : str
-        Stable, ``"<system>.<name>"``.
+        Stable, ``"<system>.<name>"``, of ASCII letters, digits, ``_`` and ``-``.
     statement : str
         One sentence that can be false.
     source : str
@@ -149,8 +149,8 @@ class Claim:
         reason: str = "",
         volatile: bool = False,
     ) -> None:
-        if not _ID.fullmatch(id):
-            raise ValueError(f"id must look like 'system.name', got {id!r}")
+        if not (isinstance(id, str) and _ID.fullmatch(id)):
+            raise ValueError(f"id must look like 'system.name', of letters, digits, _ and -, got {id!r}")
         if not isinstance(criterion, Criterion):
             raise TypeError(f"criterion must be a Criterion such as Within(rel=0.1), got {criterion!r}")
         for name, value in (("quick", quick), ("full", full)):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._lib.checks import check_choice
+from .._lib.checks import check_choice, check_real
 from ._grid import Cell
 from ._intervals import STATISTICS, Estimate
 from ._verdict import Judgement, Row, Verdict
@@ -61,6 +61,10 @@ class Criterion(ABC):
         if prediction is None and own is None:
             raise ValueError(f"{self} has nothing to compare with: add @claim.predict or a target")
         return own if prediction is None else prediction
+
+    def number_of(self, prediction: Any, *, finite: bool = True) -> float:
+        """Return the prediction or the criterion's own target, which must be a number."""
+        return check_real(self.target_of(prediction), "the prediction", finite=finite)
 
     def summarise(self, samples: Floats, level: float) -> Estimate:
         """Return the estimate with its interval, as figures and tables show it."""

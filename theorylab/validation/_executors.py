@@ -97,6 +97,9 @@ _worker_limit: ThreadLimit | None = None
 def _start_worker() -> None:
     # The parent alone answers Ctrl-C; it then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a measurement prints must not come between the results.
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
