@@ -174,8 +174,8 @@ class Claim:
         self.figure_file = f"{id}.svg"
         self._parts = _Parts()
         # Workers load the claim again from its file, which is where it was declared.
-        declared_in = sys._getframe(1).f_globals.get("__file__")
-        self.script = Path(declared_in).resolve() if declared_in else None
+        declared_in = Path(sys._getframe(1).f_globals.get("__file__") or "")
+        self.script = declared_in.resolve() if declared_in.is_file() else None
 
     def __repr__(self) -> str:
         return f"Claim({self.id!r})"
@@ -317,7 +317,7 @@ class Claim:
             All random streams derive from it and from the cell's address, so
             results are the same bits for every number of workers.
         workers : int
-            Processes; 1 runs in this one.
+            Processes; 1 runs in this one, as does a claim that no file declares.
         store : path, optional
             Folder for the cells; nothing is written by default.
         resume : bool
