@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from theorylab.validation import (
     AtLeast,
@@ -198,6 +199,15 @@ def test_inconclusive_says_how_many_more_replicates():
     result = make(Within(abs=0.5, target=0.0), [0.2, -0.9, 0.8, -0.1]).run()
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "times the replicates" in result.table()
+
+
+def test_how_many_more_replicates_counts_the_degrees_of_freedom():
+    # Three samples of spread 1 about 0: half-width t / sqrt(n), t = 31.6 for 2 degrees of freedom.
+    result = make(Within(abs=1.6, target=0.0), [-1.0, 0.0, 1.0]).run()
+    (row,) = result.judgement.rows
+    n = 3 * row.replicates_needed
+    assert stdtrit(n - 1, 1 - 5e-4) / math.sqrt(n) == pytest.approx(1.6, rel=1e-6)
+    assert 3 < row.replicates_needed < 5  # (31.6 / sqrt(3) / 1.6)^2 = 130 without
 
 
 def test_expected_refutation_is_marked_with_its_reason():

@@ -83,7 +83,7 @@ class Within(Pointwise):
             cell, prediction, shown.value, shown.low, shown.high,
             decide(bottom <= shown.low and shown.high <= top, strict.low > top or strict.high < bottom),
             max(over(shown.high - middle, tolerance), over(middle - shown.low, tolerance)),
-            replicates_needed=more((shown.high - shown.low) / 2, room),
+            replicates_needed=more((shown.high - shown.low) / 2, room, level, samples.size - 1),
         )  # fmt: skip
 
 
@@ -111,6 +111,7 @@ class _Bound(Pointwise):
         bound = self.number_of(prediction)
         limit = bound + sign * (self.rel * abs(bound) + self.abs)
         shown, strict = self.summarise(samples, level), self.summarise(samples, level / cells)
+        half = (shown.high - shown.low) / 2
         if sign > 0:
             confirmed, refuted = shown.high <= limit, strict.low > limit
             margin = used(shown.high, limit)
@@ -120,7 +121,7 @@ class _Bound(Pointwise):
         return Row(
             cell, bound, shown.value, shown.low, shown.high, decide(confirmed, refuted), margin,
             tightness=shown.value / bound if bound else None,
-            replicates_needed=more((shown.high - shown.low) / 2, limit - shown.value),
+            replicates_needed=more(half, limit - shown.value, level, samples.size - 1),
         )  # fmt: skip
 
 
@@ -262,5 +263,6 @@ class Better(Pointwise):
         )
         return Row(
             cell, by, shown.value, shown.low, shown.high, decide(shown.low >= by, strict.high < by),
-            over(by, shown.low), replicates_needed=more(half, math.log(shown.value / by)),
+            over(by, shown.low),
+            replicates_needed=more(half, math.log(shown.value / by), level, len(samples) - 1),
         )  # fmt: skip

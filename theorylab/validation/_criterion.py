@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from .._lib.checks import check_choice, check_real
 from ._grid import Cell
-from ._intervals import STATISTICS, Estimate
+from ._intervals import STATISTICS, Estimate, t_quantile
 from ._verdict import Judgement, Row, Verdict
 
 __all__ = ["Criterion", "Floats", "Points", "Pointwise", "check_statistic", "decide", "more", "over", "used"]
@@ -107,11 +107,24 @@ def decide(confirmed: bool, refuted: bool) -> Verdict:
     return Verdict.REFUTED if refuted else Verdict.INCONCLUSIVE
 
 
-def more(half: float, room: float) -> float:
-    """Return by what factor the sample must grow until the half-width fits into the room."""
+def more(half: float, room: float, level: float = 1.0, df: float = math.inf) -> float:
+    """Return by what factor the sample must grow until the half-width fits into the room.
+
+    With the degrees of freedom of Student's interval, its quantile shrinks as well.
+    """
     if not math.isfinite(half) or room == 0:
         return math.inf
-    return max(1.0, (half / abs(room)) ** 2)
+    enough = (half / abs(room)) ** 2
+    if enough <= 1 or not math.isfinite(df):
+        return max(1.0, enough)
+    few, quantile = 1.0, t_quantile(level, df)
+    for _ in range(30):
+        factor = math.sqrt(few * enough)
+        if t_quantile(level, factor * (df + 1) - 1) / quantile * half <= abs(room) * math.sqrt(factor):
+            enough = factor
+        else:
+            few = factor
+    return enough
 
 
 def check_statistic(name: str) -> None:

@@ -110,7 +110,7 @@ class Rate(Criterion):
         return Row(
             cell, target, value, value - half, value + half,
             decide(off + half <= self.abs, off - wide > self.abs), (off + half) / self.abs,
-            replicates_needed=more(half, self.abs - off),
+            replicates_needed=more(half, self.abs - off, level, df),
         )  # fmt: skip
 
 
