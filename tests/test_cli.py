@@ -47,6 +47,22 @@ def test_json_lines_have_the_promised_keys(script, capsys):
     assert "1 of 1 claims" in err
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_scripts_print_does_not_come_between_json_lines(tmp_path, workers):
+    script = write_mean(tmp_path, before="print('simulating')", id="plain-Name")
+    script.write_text(script.read_text() + "\nprint('imported')\n")
+    command = [sys.executable, "-m", "theorylab", "run", script.name, "--json", "--workers", workers]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["id"] == "plain-Name"
+    assert "imported" in done.stderr
+    assert "simulating" in done.stderr
+
+
+def test_a_pattern_may_name_claims_of_scripts_that_are_given(script, capsys):
+    assert main(["run", str(script), "demo.mean", "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_store_and_figures_go_where_they_are_told(script, tmp_path):
     assert main(["run", str(script), "--store", "s", "--figures", "f", "--json"]) == 0
     assert list(Path("s").rglob("*.npz"))

@@ -28,6 +28,7 @@ def test_claim(claim, tmp_path):
 
 @pytest.mark.parametrize("claim", COLLECTION.claims, ids=lambda claim: claim.id)
 def test_claim_is_well_formed(claim):
+    assert "." in claim.id, f"{claim.id} does not start with its system and a dot"
     assert claim.controls, f"{claim.id} has no control: nothing shows that it can fail"
     assert claim.statement.endswith("."), f"the statement of {claim.id} is no sentence"
     assert claim.source

@@ -74,7 +74,9 @@ def _select(patterns: Sequence[str]) -> tuple[list, list[str]]:
     chosen, broken = list(own.claims), list(own.broken)
     if names or not paths:
         builtin = collect(builtin_scripts())
-        chosen += [c for c in select(builtin.claims, names) if c.id not in {d.id for d in chosen}]
+        taken = {claim.id for claim in chosen}
+        others = [claim for claim in builtin.claims if claim.id not in taken]
+        chosen += [claim for claim in select([*others, *own.claims], names) if claim.id not in taken]
         broken += builtin.broken
     return chosen, broken
 
@@ -91,9 +93,10 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .validation._script import run_and_show
+    from .validation._script import prints_aside, run_and_show
 
-    claims, broken = _select(options.patterns)
+    with prints_aside(options.json):
+        claims, broken = _select(options.patterns)
     if options.headline:
         claims = [claim for claim in claims if claim.headline]
     if not claims and not broken:

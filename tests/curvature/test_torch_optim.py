@@ -72,6 +72,15 @@ def test_first_step_has_its_closed_form():
     np.testing.assert_allclose(p.detach().numpy(), expected.numpy(), rtol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, "bfloat16", torch.float64, np.float16])
+def test_the_storage_of_the_window_is_named_as_in_torch_or_numpy(dtype):
+    (p,) = params((3,))
+    before = p.detach().clone()
+    p.grad = torch.tensor([1.0, 0.0, -2.0], dtype=torch.float64)  # exact in every storage
+    MFAC([p], lr=1.0, window=4, damping=1.0, dtype=dtype).step()
+    np.testing.assert_allclose((before - p.detach()).numpy(), 4 * p.grad.numpy() / 9, rtol=1e-14)
+
+
 def test_float32_parameters_at_the_published_damping():
     """The in-span product keeps float32 accuracy where the published formula loses all digits."""
     (p,) = params((2000,), dtype=torch.float32)
@@ -337,6 +346,8 @@ class TestState:
         ({"clip": "norm"}, ValueError, "clip must be one of"),
         ({"kl_delta": 0.0}, ValueError, "kl_delta must lie in"),
         ({"norm": "rows"}, ValueError, "norm must be one of"),
+        ({"dtype": "int8"}, ValueError, "dtype must be one of"),
+        ({"dtype": torch.int8}, ValueError, "dtype must be one of"),
     ],
 )
 def test_bad_options(kwargs, error, message):

@@ -398,6 +398,17 @@ def test_a_script_without_guard_runs_in_workers_and_under_the_command(tmp_path, 
         assert "Traceback" not in done.stderr
 
 
+def test_a_claim_from_standard_input_runs_with_any_number_of_workers(tmp_path):
+    source = write_mean(tmp_path).read_text()
+    source = source[: source.index("if __name__")]
+    source += "print(*(claim.run(workers=n).samples_digest for n in (1, 2)))\n"
+    done = subprocess.run(
+        [sys.executable, "-"], input=source, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    one, two = done.stdout.split()
+    assert one == two
+
+
 def test_a_script_that_simulates_on_import_is_told(tmp_path):
     script = write_mean(tmp_path)
     script.write_text(script.read_text().replace("if __name__", "claim.run()\nif __name__"))

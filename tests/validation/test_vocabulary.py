@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from theorylab.validation import (
     AtLeast,
@@ -147,7 +148,13 @@ def test_the_margin_of_a_bound_of_either_sign(criterion, value, margin):
         (Within(abs=1), (2.0, 1.0), r"the prediction is \(2.0, 1.0\), expected"),
         (Within(abs=1), 1 + 0j, "expected a number, an interval"),
         (Within(abs=1), np.ones(3), "expected a number, an interval"),
+        (Within(abs=1), "uniform", "expected a number or an interval"),
+        (AtMost(), math.inf, "the prediction must lie in"),
+        (AtLeast(), (0.0, 1.0), "the prediction must be a real number"),
+        (Exact(), -math.inf, "the prediction must lie in"),
+        (Holds(0.5), (0.0, 1.0), "the prediction must be a real number"),
         (FollowsLaw(0.1), lambda: lambda x: 0.5, "distribution function of arrays"),
+        (FollowsLaw(0.1), 0.5, "a law is a distribution function"),
     ],
 )
 def test_a_prediction_that_says_nothing_is_an_error(criterion, prediction, message):
@@ -194,6 +201,15 @@ def test_inconclusive_says_how_many_more_replicates():
     assert "times the replicates" in result.table()
 
 
+def test_how_many_more_replicates_counts_the_degrees_of_freedom():
+    # Three samples of spread 1 about 0: half-width t / sqrt(n), t = 31.6 for 2 degrees of freedom.
+    result = make(Within(abs=1.6, target=0.0), [-1.0, 0.0, 1.0]).run()
+    (row,) = result.judgement.rows
+    n = 3 * row.replicates_needed
+    assert stdtrit(n - 1, 1 - 5e-4) / math.sqrt(n) == pytest.approx(1.6, rel=1e-6)
+    assert 3 < row.replicates_needed < 5  # (31.6 / sqrt(3) / 1.6)^2 = 130 without
+
+
 def test_expected_refutation_is_marked_with_its_reason():
     claim = make(AtMost(1.0), [2.0, 2.0], expected="refuted", reason="the bound misses a factor 2")
     result = claim.run()
@@ -234,12 +250,19 @@ def test_missing_target_is_an_error_that_says_what_to_add():
         (lambda: Within(), ValueError, "needs a tolerance"),
         (lambda: Within(rel=-1), ValueError, "rel must lie in"),
         (lambda: Within(rel=1, statistic="mode"), ValueError, "statistic must be one of"),
+        (lambda: Within(abs=1, target=math.nan), ValueError, "the prediction is nan"),
+        (lambda: AtMost(target=math.nan), ValueError, "target must lie in"),
+        (lambda: AtLeast(target="3"), TypeError, "target must be a real number"),
+        (lambda: Exact(target=math.inf), ValueError, "target must lie in"),
+        (lambda: Rate("m", slope=math.nan), ValueError, "slope must lie in"),
+        (lambda: FollowsLaw(0.1, law="normal"), TypeError, "a law is a distribution function"),
         (lambda: Holds(1.0), ValueError, "probability must lie in"),
         (lambda: FollowsLaw(0.0), ValueError, "distance must lie in"),
         (lambda: Better(by=0), ValueError, "by must lie in"),
         (lambda: Rate("m", slope=1, abs=0), ValueError, "abs must lie in"),
         (lambda: Rate("m", slope=1, last=0), ValueError, "last must lie in"),
-        (lambda: Claim("x", "s", "s", Exact(), grid()), ValueError, "id must look like"),
+        (lambda: Claim("a/b", "s", "s", Exact(), grid()), ValueError, "id must look like"),
+        (lambda: Claim(3, "s", "s", Exact(), grid()), ValueError, "id must look like"),
         (lambda: Claim("a.b", "s", "s", "Exact", grid()), TypeError, "criterion must be a Criterion"),
         (lambda: Claim("a.b", "s", "s", Exact(), [1]), TypeError, "quick must be made by grid"),
         (lambda: Claim("a.b", "s", "s", Exact(), grid(), level=0), ValueError, "level must lie in"),

@@ -69,8 +69,9 @@ def leave_one_out(theta: ArrayLike, rows: ArrayLike, grads: ArrayLike, damping: 
     For squared loss the left-out residual is the residual divided by ``1 - h_i``.
 
     ``1 - h_i`` is accurate at every damping and for any number of points. The
-    steps are too, but for rows that do not span the p <= n parameters (equal
-    columns, say): there they carry u times the condition number of A.
+    steps are too, but for rows that neither span the p parameters nor are
+    independent (equal columns or rows, say): there they carry u times the
+    condition number of A.
 
     Cost: two QR factorisations at most, O(n p min(n, p)) flops; nothing n x n where p <= n.
 

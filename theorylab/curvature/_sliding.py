@@ -16,7 +16,7 @@ from ._kernels import row_dots
 from ._primal import Primal
 from ._rows import Rows
 from ._sliding_factor import SlidingFactor
-from ._storage import narrowed, widen
+from ._storage import narrowed, storage_name, widen
 
 __all__ = ["SlidingFisherInverse"]
 
@@ -99,8 +99,7 @@ class SlidingFisherInverse(FisherInverse):
     ) -> None:
         d, self.window = check_int(d, "d", low=1), check_int(window, "window", low=1)
         self.damping = check_real(damping, "damping", low=0.0, open_low=True)
-        name = str(dtype) if isinstance(dtype, str) else np.dtype(dtype).name
-        check_choice(name, "dtype", ("float32", "float64", "float16", "bfloat16"))
+        name = storage_name(dtype)
         self._storage = name
         self._stored = np.dtype(np.uint16 if name == "bfloat16" else name)
         if isinstance(norm, str):

@@ -8,12 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGEST", "narrowed", "to_bfloat16", "widen"]
+from .._lib.checks import check_choice
+
+__all__ = ["LARGEST", "narrowed", "storage_name", "to_bfloat16", "widen"]
 
 Array = NDArray[Any]
 
 #: Longest row: its square, divided once by its length, still is a number.
 LARGEST = 1e307
+
+
+def storage_name(dtype: Any) -> str:
+    """Return the name of a type of storage, given as a string or as a dtype of NumPy or torch."""
+    text = str(dtype)
+    if isinstance(dtype, str) or text.startswith("torch."):
+        name = text.removeprefix("torch.")
+    else:
+        name = np.dtype(dtype).name
+    check_choice(name, "dtype", ("float32", "float64", "float16", "bfloat16"))
+    return name
 
 
 def to_bfloat16(x: Array) -> Array:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .._lib.checks import check_choice, check_int, check_real
 from ._sliding import SlidingFisherInverse
+from ._storage import storage_name
 
 try:
     import torch
@@ -56,7 +57,7 @@ class MFAC(torch.optim.Optimizer):
         times longer: the very first is ``m g / (m lam + |g|^2)``.
     maximize : bool
         Ascend. May differ between groups.
-    dtype : dtype, optional
+    dtype : {"float32", "float64", "float16", "bfloat16"}, torch or NumPy dtype, optional
         Storage of the window. Default float32, or float64 if a parameter is.
 
     Raises
@@ -122,7 +123,7 @@ class MFAC(torch.optim.Optimizer):
             "clip": clip,
             "kl_delta": float(kl_delta),
             "norm": norm,
-            "dtype": None if dtype is None else np.dtype(dtype).name,
+            "dtype": None if dtype is None else storage_name(dtype),
         }
         self._inverse: SlidingFisherInverse | None = None
         self._shapes: list[tuple[int, ...]] = []

@@ -16,8 +16,7 @@ from theorylab._lib.threads import limit_threads
 from . import _fused, _interpolate, _pairs
 from ._activations import Activation
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
-from ._span import SpanDual
-from ._table import DIRECT, collapse, spanned
+from ._table import DIRECT, collapse, paired, spanned
 
 Array = NDArray[Any]
 TILE = 256
@@ -74,7 +73,9 @@ class Engine:
         self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy or rough)
         # where the slope does not jump, Ddot has no square root of the rounding error of a correlation
         self.bent = rough and not _jumps(net.act)
-        self.spans: list[SpanDual] | None = None
+        self.loss = (
+            3e-12 if self.dtype == np.float64 else 1e-7
+        )  # what float32 cannot hold need not be spanned
         close = _CLOSE[self.dtype.char]
         if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
             close = 0.3 if self.n * self.m <= _FEW else 2e-2
@@ -104,7 +105,7 @@ class Engine:
             return self._use_fused(family)
         duals = None
         if not net.act.closed and self.n * self.m * net.depth > DIRECT:
-            duals = self._spanned()
+            duals = spanned(net, self.dx, self.dy, self.loss)
 
         strip = _STRIP  # a dozen float64 temporaries: narrow strips keep them small
 
@@ -254,15 +255,9 @@ class Engine:
         if against:
             return _pairs.opposite(net, self.X, self.Y, dx, dy, rows, cols)
         # in many tiles even a few pairs add up
-        few = rows.size * net.depth * self.n * self.m <= DIRECT * TILE**2
-        spans = None if few and rows.size * net.depth <= DIRECT else self._spanned()
-        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=spans)[:2]
-
-    def _spanned(self) -> list[SpanDual] | None:
-        if self.spans is None:  # what float32 cannot hold need not be spanned
-            tol = 3e-12 if self.dtype == np.float64 else 1e-7
-            self.spans = spanned(self.net, self.dx, self.dy, tol)
-        return self.spans
+        many = rows.size * max(1, self.n * self.m // TILE**2)
+        duals, spans = paired(net, dx, dy, many, self.loss)
+        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, duals=duals, spans=spans)[:2]
 
     def _set_diagonal(self, i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
         index = np.arange(max(i0, j0), min(i1, j1))

@@ -14,13 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _pairs
+from ._closed import Dual
+from ._mehler import Basis, MehlerDual
 from ._network import Diagonal, Network, diagonal
 from ._span import SpanDual, conversion, spanning
 
 Array = NDArray[Any]
 DEGREE = 16
-# So many evaluations of a dual cost no more by quadrature than by a table, which loses a digit.
+# So many evaluations of a dual cost no more by quadrature than by a table, which loses a digit,
 DIRECT = 600
+# and so many by a series.
+_SERIES = 5000
 
 
 def nodes(panels: int) -> Array:
@@ -87,3 +91,20 @@ def spanned(net: Network, dx: Diagonal, dy: Diagonal, tol: float = 3e-12) -> lis
     if net.act.closed or any(net.act.kinks) or not net.depth:
         return None
     return [spanning(net.act, np.concatenate([dx.q[:-1].ravel(), dy.q[:-1].ravel()]), tol)] * net.depth
+
+
+def paired(
+    net: Network, dx: Diagonal, dy: Diagonal, pairs: int, tol: float = 3e-12
+) -> tuple[list[Dual] | None, list[SpanDual] | None]:
+    """Return duals, layer by layer, for as many single pairs: series to the last digit, or a table for many.
+
+    Neither where quadrature is needed, or costs no more.
+    """
+    evaluations = pairs * net.depth
+    if evaluations <= _SERIES and not net.act.closed and not net.act.kinks:
+        bases: dict[int, Basis] = {}
+        tops = np.maximum(dx.q[:-1].max(axis=1), dy.q[:-1].max(axis=1))
+        series = [MehlerDual(net.act, float(top), bases=bases) for top in tops]
+        if all(s.complete for s in series):
+            return [s.paired for s in series], None
+    return None, spanned(net, dx, dy, tol) if evaluations > DIRECT else None

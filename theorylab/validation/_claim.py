@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: The name of the branch that simulates the claim itself.
 CLAIM = "claim"
 
-_ID = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_-]+)+")
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
 
 class Samples:
@@ -87,7 +87,7 @@ class Claim:
     Parameters
     ----------
     id : str
-        Stable, ``"<system>.<name>"``.
+        Stable, ``"<system>.<name>"``, of ASCII letters, digits, ``_`` and ``-``.
     statement : str
         One sentence that can be false.
     source : str
@@ -149,8 +149,8 @@ class Claim:
         reason: str = "",
         volatile: bool = False,
     ) -> None:
-        if not _ID.fullmatch(id):
-            raise ValueError(f"id must look like 'system.name', got {id!r}")
+        if not (isinstance(id, str) and _ID.fullmatch(id)):
+            raise ValueError(f"id must look like 'system.name', of letters, digits, _ and -, got {id!r}")
         if not isinstance(criterion, Criterion):
             raise TypeError(f"criterion must be a Criterion such as Within(rel=0.1), got {criterion!r}")
         for name, value in (("quick", quick), ("full", full)):
@@ -174,8 +174,8 @@ class Claim:
         self.figure_file = f"{id}.svg"
         self._parts = _Parts()
         # Workers load the claim again from its file, which is where it was declared.
-        declared_in = sys._getframe(1).f_globals.get("__file__")
-        self.script = Path(declared_in).resolve() if declared_in else None
+        declared_in = Path(sys._getframe(1).f_globals.get("__file__") or "")
+        self.script = declared_in.resolve() if declared_in.is_file() else None
 
     def __repr__(self) -> str:
         return f"Claim({self.id!r})"
@@ -317,7 +317,7 @@ class Claim:
             All random streams derive from it and from the cell's address, so
             results are the same bits for every number of workers.
         workers : int
-            Processes; 1 runs in this one.
+            Processes; 1 runs in this one, as does a claim that no file declares.
         store : path, optional
             Folder for the cells; nothing is written by default.
         resume : bool

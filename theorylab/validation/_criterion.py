@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._lib.checks import check_choice
+from .._lib.checks import check_choice, check_real
 from ._grid import Cell
-from ._intervals import STATISTICS, Estimate
+from ._intervals import STATISTICS, Estimate, t_quantile
 from ._verdict import Judgement, Row, Verdict
 
 __all__ = ["Criterion", "Floats", "Points", "Pointwise", "check_statistic", "decide", "more", "over", "used"]
@@ -61,6 +61,10 @@ class Criterion(ABC):
         if prediction is None and own is None:
             raise ValueError(f"{self} has nothing to compare with: add @claim.predict or a target")
         return own if prediction is None else prediction
+
+    def number_of(self, prediction: Any, *, finite: bool = True) -> float:
+        """Return the prediction or the criterion's own target, which must be a number."""
+        return check_real(self.target_of(prediction), "the prediction", finite=finite)
 
     def summarise(self, samples: Floats, level: float) -> Estimate:
         """Return the estimate with its interval, as figures and tables show it."""
@@ -103,11 +107,24 @@ def decide(confirmed: bool, refuted: bool) -> Verdict:
     return Verdict.REFUTED if refuted else Verdict.INCONCLUSIVE
 
 
-def more(half: float, room: float) -> float:
-    """Return by what factor the sample must grow until the half-width fits into the room."""
+def more(half: float, room: float, level: float = 1.0, df: float = math.inf) -> float:
+    """Return by what factor the sample must grow until the half-width fits into the room.
+
+    With the degrees of freedom of Student's interval, its quantile shrinks as well.
+    """
     if not math.isfinite(half) or room == 0:
         return math.inf
-    return max(1.0, (half / abs(room)) ** 2)
+    enough = (half / abs(room)) ** 2
+    if enough <= 1 or not math.isfinite(df):
+        return max(1.0, enough)
+    few, quantile = 1.0, t_quantile(level, df)
+    for _ in range(30):
+        factor = math.sqrt(few * enough)
+        if t_quantile(level, factor * (df + 1) - 1) / quantile * half <= abs(room) * math.sqrt(factor):
+            enough = factor
+        else:
+            few = factor
+    return enough
 
 
 def check_statistic(name: str) -> None:

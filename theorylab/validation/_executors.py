@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from ._discovery import claims_of, enter, load_script
 from ._result import explain
 from ._store import CellResult
 
-__all__ = ["Outcome", "Task", "in_process", "in_processes", "on_dask"]
+__all__ = ["Outcome", "Task", "compute"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,20 @@ def in_process(tasks: Iterable[Task], claims: Iterable[Claim]) -> Iterator[Outco
         limit.close()
 
 
+def compute(
+    tasks: Sequence[Task], claims: Iterable[Claim], workers: int, dask: str | None
+) -> Iterator[Outcome]:
+    """Compute the tasks where they are wanted; those of claims that no file declares, always here."""
+    away = [task for task in tasks if task.script is not None]
+    if dask is not None:
+        yield from on_dask(away, dask)
+    elif workers > 1 and away:
+        yield from in_processes(away, workers)
+    else:
+        away = []
+    yield from in_process([task for task in tasks if not away or task.script is None], claims)
+
+
 # Worker processes ---------------------------------------------------------------------------
 
 _worker_limit: ThreadLimit | None = None
@@ -97,6 +111,9 @@ _worker_limit: ThreadLimit | None = None
 def _start_worker() -> None:
     # The parent alone answers Ctrl-C; it then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a measurement prints must not come between the results.
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
@@ -111,11 +128,10 @@ def _follow_parent() -> None:
 def execute_elsewhere(task: Task) -> Outcome:
     """Compute one cell in a process that knows the claim only by its script and id."""
     global _worker_limit
-    if task.script is None:
-        return Outcome(task, None, "a claim that is declared in no file can only run with workers=1")
     if _worker_limit is None:
         _worker_limit = ThreadLimit(1)
     try:
+        assert task.script is not None  # see compute
         named = [claim for claim in claims_of(load_script(task.script)) if claim.id == task.claim]
         if not named:
             raise LookupError(

@@ -61,7 +61,7 @@ class Holds(Pointwise):
         """Judge one point."""
         tightness = None
         if prediction is not None:
-            bound = float(prediction)
+            bound = self.number_of(prediction, finite=False)
             tightness = float(np.median(samples)) / bound if bound else None
             samples = (samples <= bound).astype(np.float64)
         elif not np.isin(samples, (0.0, 1.0)).all():
@@ -76,6 +76,15 @@ class Holds(Pointwise):
 
 
 _UNIFORM = "uniform"
+
+
+def _distribution(law: Any) -> Any:
+    """Return a distribution function, or an object that has one."""
+    if isinstance(law, str) and law == _UNIFORM:
+        return lambda x: np.clip(x, 0.0, 1.0)
+    if not callable(getattr(law, "cdf", law)):
+        raise TypeError(f"a law is a distribution function, an object with cdf, or 'uniform', got {law!r}")
+    return law
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,8 @@ class FollowsLaw(Pointwise):
 
     def __post_init__(self) -> None:
         check_real(self.distance, "distance", low=0, high=1, open_low=True)
+        if self.law is not None:
+            _distribution(self.law)
 
     @property
     def target(self) -> Any:
@@ -123,9 +134,7 @@ class FollowsLaw(Pointwise):
 
     def row(self, cell: Cell, samples: Floats, prediction: Any, level: float, cells: int) -> Row:
         """Judge one point."""
-        law = self.target_of(prediction)
-        cdf = (lambda x: np.clip(x, 0.0, 1.0)) if isinstance(law, str) and law == _UNIFORM else law
-        d = ks_distance(samples, cdf)
+        d = ks_distance(samples, _distribution(self.target_of(prediction)))
         band, wide = dkw_band(samples.size, level), dkw_band(samples.size, level / cells)
         return Row(
             cell, self.distance, d, max(0.0, d - band), min(1.0, d + band),

@@ -59,6 +59,8 @@ class Rate(Criterion):
         if self.last is not None:
             check_int(self.last, "last", low=2)
         check_statistic(self.statistic)
+        if self.slope is not None:
+            check_real(self.slope, "slope")
 
     @property
     def target(self) -> float | None:
@@ -101,14 +103,14 @@ class Rate(Criterion):
     def _judge_slope(
         self, cell: Cell, value: float, error: float, df: float, prediction: Any, level: float, cells: int
     ) -> Row:
-        target = float(self.target_of(self.slope if self.slope is not None else prediction))
+        target = self.number_of(self.slope if self.slope is not None else prediction)
         half = t_quantile(level, df) * error if error > 0 else 0.0
         wide = t_quantile(level / cells, df) * error if error > 0 else 0.0
         off = abs(value - target)
         return Row(
             cell, target, value, value - half, value + half,
             decide(off + half <= self.abs, off - wide > self.abs), (off + half) / self.abs,
-            replicates_needed=more(half, self.abs - off),
+            replicates_needed=more(half, self.abs - off, level, df),
         )  # fmt: skip
 
 

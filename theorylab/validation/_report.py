@@ -127,7 +127,7 @@ def _columns(claim: Claim, stored: Mapping[str, Any]) -> list[str]:
     verdict = f"**{stored['verdict']}**"
     if claim.expected == "refuted":
         verdict += f" as recorded: {claim.reason}"
-    name = claim.id.split(".", 1)[1]
+    name = claim.id.split(".", 1)[-1]
     return [
         f"**{name}** {_text(claim.statement)}",
         _text(claim.source),
@@ -262,7 +262,7 @@ def check_report(claims: Sequence[Claim], store: Path, target: Path, figures: st
             drift.append(f"the report has no block for {system}; run `theorylab report`")
             continue
         rows = _parse(blocks[system])
-        names = [claim.id.split(".", 1)[1] for claim in members]
+        names = [claim.id.split(".", 1)[-1] for claim in members]
         drift += [
             f"{system}.{name} stands in the report but is no longer a claim"
             for name in rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from .._lib.checks import check_choice, check_int
 from ._claim import Claim
 from ._digest import source_digest
 from ._discovery import loading, repeated
-from ._executors import Outcome, Task, in_process, in_processes, on_dask
+from ._executors import Outcome, Task, compute
 from ._grid import Cell
 from ._result import CellError, Result
 from ._store import CellResult, Store
@@ -148,13 +148,7 @@ def stream_results(
         tasks.extend(pending[claim.id].tasks(resume and claim.script is not None))
     for claim_id in [key for key, p in pending.items() if p.complete]:
         yield pending.pop(claim_id).result()
-    outcomes: Iterable[Outcome]
-    if dask is not None:
-        outcomes = on_dask(tasks, dask)
-    elif workers > 1 and tasks:
-        outcomes = in_processes(tasks, workers)
-    else:
-        outcomes = in_process(tasks, claims)
+    outcomes = compute(tasks, claims, workers, dask)
     with contextlib.closing(outcomes):  # type: ignore[type-var]
         for outcome in outcomes:
             state = pending[outcome.task.claim]

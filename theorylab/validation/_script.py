@@ -25,7 +25,7 @@ from ._runner import stream_results
 from ._store import StoreError, read_json, write_json
 from ._verdict import Verdict
 
-__all__ = ["add_run_options", "main", "plain_output", "run_and_show", "run_script"]
+__all__ = ["add_run_options", "main", "plain_output", "prints_aside", "run_and_show", "run_script"]
 
 _STYLES = {
     Verdict.CONFIRMED: "bold green",
@@ -111,6 +111,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 # Showing ------------------------------------------------------------------------------------
 
 
+def prints_aside(as_json: bool) -> contextlib.AbstractContextManager[Any]:
+    """Send what scripts print to stderr where stdout is for machines."""
+    return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def plain_output() -> Iterator[None]:
     """Replace letters that the output's encoding lacks, and end quietly where the reader went away."""
@@ -175,6 +180,7 @@ class _Printer:
         self.as_json = as_json
         self.details = details
         self.shown = 0
+        self.out = sys.stdout
         from rich.console import Console
 
         self.console = Console(soft_wrap=True, highlight=False)
@@ -182,7 +188,7 @@ class _Printer:
     def show(self, result: Result, figure: Path | None) -> None:
         self.shown += 1
         if self.as_json:
-            print(json.dumps(_record(result, figure)), flush=True)
+            print(json.dumps(_record(result, figure)), file=self.out, flush=True)
             return
         text = table(result) if self.details or not result.as_expected else _line(result)
         from rich.text import Text
@@ -215,7 +221,7 @@ def run_and_show(
                 claims, scale=options.scale, seed=options.seed, workers=options.workers, dask=options.dask,
                 store=options.store, resume=options.resume, on_progress=advance,
             )  # fmt: skip
-            with contextlib.closing(stream):  # type: ignore[type-var]
+            with prints_aside(options.json), contextlib.closing(stream):  # type: ignore[type-var]
                 for result in stream:
                     results.append(result)
                     printer.show(result, _draw(result, options.figures, problems))
