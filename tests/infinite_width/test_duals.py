@@ -323,3 +323,17 @@ def test_gabor_slope_of_huge_variances():
 def test_overflow_of_a_dual_is_an_error(c):
     with pytest.raises(OverflowError, match=r"leaves the range of float64.*normalise"):
         duals.dual_activation(duals.polynomial([0.0, 1e100, 1e120]), 1e150, 1e150, c)
+
+
+def test_bad_arguments_of_factories_and_register_are_named():
+    for call, match in (
+        (lambda: duals.leaky_relu("a"), "al must be a real number"),
+        (lambda: duals.abrelu(0.1, "a"), "pos must be a real number"),
+        (lambda: duals.register("bad", fn="tanh"), "fn must be a function"),
+        (lambda: duals.register("bad", dual=1.0, dual_dot=np.tanh), "dual must be a function"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            call()
+    with pytest.raises(ValueError, match="kinks contains nan"):
+        duals.register("bad", fn=np.tanh, kinks=(np.nan,))
+    assert duals.register("one_kink", fn=np.abs, kinks=0.0).kinks == (0.0,)

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from theorylab._lib.checks import as_float_array, check_choice, check_int, check_real
 
 from ._engine import Engine
-from ._inputs import check_inputs
+from ._inputs import check_inputs, widened
 from ._network import make_network
 
 __all__ = ["KernelOperator", "kernel_cg"]
@@ -66,7 +66,7 @@ class KernelOperator(LinearOperator):
         net = make_network(depth, activation, w_var, b_var, last_w_var, last_b_var)
         check_choice(get, "get", ("nngp", "ntk"))
         self.noise = check_real(noise, "noise", low=0.0)
-        x, _ = check_inputs(X, None)
+        x, _ = widened(check_inputs(X, None)[0], None)
         self._engine = Engine(net, x, None, get == "ntk")
         self._tangent = get == "ntk"
         self._blocks = self._engine.blocks(check_int(tile, "tile", low=1))

@@ -20,7 +20,6 @@ for activations with kinks too.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -179,9 +178,12 @@ def register(
         raise TypeError(f"name must be a non-empty string, got {name!r}")
     if name in BUILTIN or name in _ALIASES:
         raise ValueError(f"name {name!r} is built in; choose another name")
-    points = tuple(sorted(float(k) for k in kinks))
-    if not all(map(math.isfinite, points)):
-        raise ValueError(f"kinks must be finite, got {kinks!r}")
+    for given, called in ((dual, "dual"), (dual_dot, "dual_dot"), (fn, "fn")):
+        if not (given is None or callable(given)):
+            raise TypeError(f"{called} must be a function of arrays, got {type(given).__name__}")
+    points = tuple(
+        sorted(np.atleast_1d(as_float_array(kinks, "kinks", ndim=(0, 1), dtype=np.float64)).tolist())
+    )
     if dual is not None and dual_dot is not None:
 
         def form(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:

@@ -231,7 +231,9 @@ class Serial(Layer):
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"expected layers, got {type(layer).__name__}")
-        self.layers = layers
+        # a chain inside a chain is one chain
+        inner = [layer.layers if isinstance(layer, Serial) else (layer,) for layer in layers]
+        self.layers: tuple[Layer, ...] = tuple(layer for part in inner for layer in part)
         self.needs_full = any(layer.needs_full for layer in layers)
 
     def apply(self, state: State) -> State:
