@@ -143,7 +143,7 @@ def kernel_cg(
     Warns
     -----
     sklearn.exceptions.ConvergenceWarning
-        If `maxiter` was reached.
+        If `maxiter` was reached, or the system is not positive definite.
 
     Examples
     --------
@@ -180,9 +180,18 @@ def kernel_cg(
     r = rhs.copy()
     z = precondition(r)
     p, rz = z, float(r @ z)
-    for _ in range(maxiter):
+    for iteration in range(maxiter):
         q = A.matvec(p)
-        step = rz / float(p @ q)
+        curvature = float(p @ q)
+        if not curvature > 0.0:
+            warnings.warn(
+                f"conjugate gradients broke down after {iteration} iterations, for the system is not positive "
+                f"definite to rounding (p' A p = {curvature:.3g}); raise noise",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+            return x, iteration + 1
+        step = rz / curvature
         x = x + step * p
         r = r - step * q
         if float(np.linalg.norm(r)) <= target:
