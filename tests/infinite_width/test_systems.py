@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
-from theorylab.infinite_width import KernelOperator, blocked_cholesky, blocked_solve, kernel_logdet, kernels
+from theorylab.infinite_width import (
+    KernelOperator,
+    blocked_cholesky,
+    blocked_solve,
+    kernel_cg,
+    kernel_logdet,
+    kernels,
+)
 
 SETTINGS = {"depth": 2, "activation": "erf", "w_var": 1.5, "b_var": 0.1}
 

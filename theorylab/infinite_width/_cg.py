@@ -185,7 +185,7 @@ def kernel_cg(
         curvature = float(p @ q)
         if not curvature > 0.0:
             warnings.warn(
-                f"conjugate gradients broke down after {iteration} iterations, for the system is not positive "
+                f"conjugate gradients broke down after {iteration} iterations: the system is not positive "
                 f"definite to rounding (p' A p = {curvature:.3g}); raise noise",
                 ConvergenceWarning,
                 stacklevel=2,
