@@ -337,3 +337,24 @@ def test_bad_arguments_of_factories_and_register_are_named():
     with pytest.raises(ValueError, match="kinks contains nan"):
         duals.register("bad", fn=np.tanh, kinks=(np.nan,))
     assert duals.register("one_kink", fn=np.abs, kinks=0.0).kinks == (0.0,)
+
+
+@pytest.mark.parametrize(
+    ("fn", "kinks"),
+    [
+        (lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0.0), (-0.5, 0.5)),
+        (lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0), (-2.5, 2.5)),
+        (lambda x: np.maximum(x - 0.375, 0.0), (0.375,)),
+        (lambda x: np.clip(x, -1.0, 1.0), (-1.0, 1.0)),
+        (lambda x: np.maximum(x - 1.2, 0.0), (1.2,)),
+        (np.tanh, ()),
+    ],
+)
+def test_kinks_of_functions_are_found(fn, kinks):
+    # halves and integers are where a search that bisects [k, k + 1] is blind
+    assert duals.get(fn).kinks == pytest.approx(sorted({0.0, *kinks}), abs=1e-12)
+    named = duals.register("named_kinks", fn=fn, kinks=kinks)
+    for got, want in zip(
+        duals.dual_activation(fn, 0.7, 1.9, -0.45), duals.dual_activation(named, 0.7, 1.9, -0.45)
+    ):
+        assert got == pytest.approx(want, abs=1e-13)

@@ -20,6 +20,7 @@ for activations with kinks too.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -122,7 +123,7 @@ def get(activation: str | Callable[..., Any] | Activation) -> Activation:
             return np.asarray(activation(x), dtype=np.complex128 if np.iscomplexobj(x) else np.float64)
 
         declared = getattr(activation, "kinks", None)
-        kinks = tuple(float(k) for k in declared) if declared is not None else _quadrature.find_kinks(fn)
+        kinks = tuple(float(k) for k in declared) if declared is not None else _search_kinks(fn)
         name = getattr(activation, "__name__", type(activation).__name__)
         made = by_quadrature(name, fn, _quadrature.derivative(fn, kinks), kinks)
         if len(_wrapped) > 256:
@@ -132,6 +133,20 @@ def get(activation: str | Callable[..., Any] | Activation) -> Activation:
     raise TypeError(
         f"activation must be a name, a function or an Activation, got {type(activation).__name__}"
     )
+
+
+def _search_kinks(fn: Function) -> tuple[float, ...]:
+    """Return the kinks that two searches find, for one on the border of two panels is hidden from each."""
+    reach = 8.0 + 1.0 / math.pi  # its panels end where kinks are not
+    other = np.array(_quadrature.find_kinks(fn, reach))
+    inside = other[np.abs((other + reach) - np.round(other + reach)) > 1e-9]
+    merged: list[float] = []
+    for k in sorted({*_quadrature.find_kinks(fn), *inside.tolist()}):
+        if not merged or k - merged[-1] > 1e-3:
+            merged.append(k)
+        elif k * 64.0 == round(k * 64.0):  # two estimates of one kink: the simple number
+            merged[-1] = k
+    return tuple(merged)
 
 
 def register(
