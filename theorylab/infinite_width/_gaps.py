@@ -44,6 +44,8 @@ def covariance_gap(act: Activation, alpha: Array, beta: Array, c: Array, e: Arra
         plus = np.exp(-0.5 * (alpha - beta) ** 2)
         minus = np.exp(-np.maximum(c + 0.5 * (alpha**2 + beta**2), 0.0))
         return np.asarray(-0.5 * np.expm1(-e) * (plus + minus))
+    if act.gap is not None:
+        return np.asarray(np.maximum(act.gap(alpha, beta, z), 0.0))
     return _integrated_gap(act, alpha, beta, c, e, z)
 
 

@@ -100,7 +100,8 @@ def recompute(
     standard parameterisation; `duals` replaces the dual of the activation layer by layer, as
     functions of single pairs. Cost O(d + depth) a pair, in chunks.
     """
-    acts = [net.act] * net.depth if duals is None else [replace(net.act, dual=f) for f in duals]
+    acts = [net.act if f is net.act.dual else replace(net.act, dual=f, gap=None) for f in duals or []]
+    acts = acts or [net.act] * net.depth
     m = rows.size
     out = np.empty((3, m))
     for s in range(0, m, _CHUNK):

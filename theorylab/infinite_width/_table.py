@@ -25,6 +25,8 @@ Array = NDArray[Any]
 DEGREE = 16
 # pairs of points from which on a table costs less than quadrature
 _MANY = 200
+# what interpolation in a variance may lose in a tile
+_LOSS = 2e-13
 
 
 def nodes(panels: int) -> Array:
@@ -89,16 +91,16 @@ def _plane(
 
 
 @functools.lru_cache(maxsize=64)
-def tensor_dual(act: Activation, low: int, high: int) -> TensorDual:
+def tensor_dual(act: Activation, low: int, high: int, loss: float) -> TensorDual:
     """Return the table for variances in ``[2^low, 2^high]``; neighbours in range share it."""
-    return TensorDual(act, 2.0**low, 2.0**high)
+    return TensorDual(act, 2.0**low, 2.0**high, loss)
 
 
-def covering(act: Activation, q: Array) -> TensorDual:
+def covering(act: Activation, q: Array, loss: float = _LOSS) -> TensorDual:
     """Return a table for the variances `q` down to a hundredth of the largest; smaller ones go direct."""
     top = float(q.max(initial=0.0)) or 1.0
     bottom = float(q[q > 1e-2 * top].min(initial=top))
-    return tensor_dual(act, math.floor(math.log2(bottom) + 1e-12), math.ceil(math.log2(top) - 1e-12))
+    return tensor_dual(act, math.floor(math.log2(bottom) + 1e-12), math.ceil(math.log2(top) - 1e-12), loss)
 
 
 class TensorDual:
@@ -107,10 +109,10 @@ class TensorDual:
     Chebyshev in ``log a`` and ``log b`` over the range that occurs, panels in the angle.
     """
 
-    def __init__(self, act: Activation, low: float, high: float) -> None:
-        self.act = act
+    def __init__(self, act: Activation, low: float, high: float, loss: float = _LOSS) -> None:
+        self.act, self.loss = act, loss
         self.exact = True
-        panels = 3
+        panels = 4
         x = nodes(panels) * (math.pi / 2)
         self.low, self.high = math.log(low), math.log(high)
         self.order = self._order(act)
@@ -149,7 +151,7 @@ class TensorDual:
         for order in (2, 3, 4, 6, 8, 11, 14, 18, 24, 32):
             self.order = order
             got = truth(self._points()) @ self.weights(np.exp(test)).T
-            if np.max(np.abs(got - want) / np.abs(want).max(axis=1, keepdims=True)) < 2e-13:
+            if np.max(np.abs(got - want) / np.abs(want).max(axis=1, keepdims=True)) < self.loss:
                 break
         else:
             self.exact = False
@@ -201,14 +203,19 @@ class TensorDual:
 
 
 def batch_dual(
-    act: Activation, qa: Array, qb: Array, tail: float = 1e-16, bases: dict[int, Basis] | None = None
+    act: Activation,
+    qa: Array,
+    qb: Array,
+    tail: float = 1e-16,
+    bases: dict[int, Basis] | None = None,
+    loss: float = _LOSS,
 ) -> Dual:
     """Return the cheapest accurate way to evaluate the dual of `act` on many pairs; see `MehlerDual`."""
     if not any(act.kinks):
         series = MehlerDual(act, float(max(qa.max(), qb.max())), tail, bases)
         if series.complete:
             return series
-    table = covering(act, np.concatenate([qa, qb]))
+    table = covering(act, np.concatenate([qa, qb]), loss)
     return table if table.exact else act.dual
 
 
@@ -221,7 +228,8 @@ def paired_duals(net: Network, dx: Diagonal, dy: Diagonal, pairs: int) -> list[D
         if series.complete:
             out.append(series.paired)
         elif pairs > _MANY:
-            dual = batch_dual(net.act, qa, qb)
+            # every layer loses the same digits: what tiles may is too much for a hundred of them
+            dual = batch_dual(net.act, qa, qb, loss=5e-15)
             out.append(getattr(dual, "paired", dual))
         else:
             out.append(net.act.dual)
