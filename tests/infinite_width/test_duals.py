@@ -323,3 +323,38 @@ def test_gabor_slope_of_huge_variances():
 def test_overflow_of_a_dual_is_an_error(c):
     with pytest.raises(OverflowError, match=r"leaves the range of float64.*normalise"):
         duals.dual_activation(duals.polynomial([0.0, 1e100, 1e120]), 1e150, 1e150, c)
+
+
+def test_bad_arguments_of_factories_and_register_are_named():
+    for call, match in (
+        (lambda: duals.leaky_relu("a"), "al must be a real number"),
+        (lambda: duals.abrelu(0.1, "a"), "pos must be a real number"),
+        (lambda: duals.register("bad", fn="tanh"), "fn must be a function"),
+        (lambda: duals.register("bad", dual=1.0, dual_dot=np.tanh), "dual must be a function"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            call()
+    with pytest.raises(ValueError, match="kinks contains nan"):
+        duals.register("bad", fn=np.tanh, kinks=(np.nan,))
+    assert duals.register("one_kink", fn=np.abs, kinks=0.0).kinks == (0.0,)
+
+
+@pytest.mark.parametrize(
+    ("fn", "kinks"),
+    [
+        (lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0.0), (-0.5, 0.5)),
+        (lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0), (-2.5, 2.5)),
+        (lambda x: np.maximum(x - 0.375, 0.0), (0.375,)),
+        (lambda x: np.clip(x, -1.0, 1.0), (-1.0, 1.0)),
+        (lambda x: np.maximum(x - 1.2, 0.0), (1.2,)),
+        (np.tanh, ()),
+    ],
+)
+def test_kinks_of_functions_are_found(fn, kinks):
+    # halves and integers are where a search that bisects [k, k + 1] is blind
+    assert duals.get(fn).kinks == pytest.approx(sorted({0.0, *kinks}), abs=1e-12)
+    named = duals.register("named_kinks", fn=fn, kinks=kinks)
+    for got, want in zip(
+        duals.dual_activation(fn, 0.7, 1.9, -0.45), duals.dual_activation(named, 0.7, 1.9, -0.45)
+    ):
+        assert got == pytest.approx(want, abs=1e-13)

@@ -431,3 +431,32 @@ def test_peak_memory_by_quadrature(dtype, act, w):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 1.1 * (K.nbytes + T.nbytes)
+
+
+@pytest.mark.parametrize("scale", [1e-16, 1e-20, 1e-30, 1e15])
+@pytest.mark.parametrize(("activation", "b_var"), [("relu", 0.0), ("erf", 0.1), ("abs", 0.1)])
+def test_single_precision_far_from_one(scale, activation, b_var):
+    # products of rows of size 1e-20 vanish in float32, their correlations do not
+    X = (scale * np.random.default_rng(0).standard_normal((6, 3))).astype(np.float32)
+    settings = {"depth": 3, "activation": activation, "b_var": b_var}
+    for Y in (None, X[:4]):
+        both = kernels.nngp_ntk(X, Y, **settings)
+        wide = [None if v is None else v.astype(np.float64) for v in (X, Y)]
+        for got, want in zip(both, kernels.nngp_ntk(*wide, **settings)):
+            assert got.dtype == np.float32
+            # besides rounding, the spacing of the smallest float32 numbers
+            np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max() + 1e-44)
+        for i, j, K, T in kernels.tiles(X, Y, max_bytes=300, **settings):
+            assert K.dtype == T.dtype == np.float32
+            np.testing.assert_allclose(K, both[0][i, j], rtol=2e-6, atol=1e-6 * np.abs(both[0]).max())
+
+
+def test_overflow_of_single_precision_is_told():
+    X = np.full((2, 3), 1e20, dtype=np.float32)
+    for call in (
+        lambda: kernels.nngp(X, depth=1, diag=True),
+        lambda: kernels.rkhs_sqdist(X, depth=1),
+        lambda: kernels.nngp(X, depth=1, accum_dtype=np.float64),
+    ):
+        with pytest.raises(OverflowError, match=r"after dense layer 1 of 2: normalise"):
+            call()

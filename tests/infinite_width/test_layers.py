@@ -272,3 +272,10 @@ def test_overflow_of_single_precision():
     assert np.isfinite(net(np.ones((2, 3))).T).all()
     with pytest.raises(OverflowError, match=r"float32.*normalise"):
         net(np.ones((2, 3), dtype=np.float32))
+
+
+def test_a_chain_inside_a_chain_is_one_chain():
+    images = np.random.default_rng(0).standard_normal((3, 4, 4, 2))
+    body = (Conv((3, 3), "SAME", w_var=2.0), Activation("relu"), GlobalAvgPool())
+    nested, flat = Serial(Serial(*body), Dense(w_var=1.5)), Serial(*body, Dense(w_var=1.5))
+    np.testing.assert_array_equal(nested(images).T, flat(images).T)

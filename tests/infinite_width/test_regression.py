@@ -576,3 +576,18 @@ def test_flow_names_what_is_not_finite(place):
     given[place] = np.full(given[place].shape, np.nan)
     with pytest.raises(ValueError, match=("K", "T", "K_cross", "T_cross", "K_test", "y")[place]):
         predict_gradient_flow(*given)
+
+
+def test_draws_take_generators_and_bad_arguments_are_named():
+    X, y = np.linspace(-1.0, 1.0, 5)[:, None], np.arange(5.0)
+    model = InfiniteWidthRegressor(NNGPKernel(depth=1, b_var=0.1), prior=stats.burr12(2.0, 1.5)).fit(X, y)
+    law = model.predict_distribution(X)
+    a, b = (law.rvs((3, 5), random_state=np.random.default_rng(0)) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    assert model.sample_y(X, 4, random_state=np.random.default_rng(0)).shape == (5, 4)
+    with pytest.raises(ValueError, match=r"theta has shape \(1,\), expected \(2,\)"):
+        model.log_marginal_likelihood([0.0])
+    with pytest.raises(TypeError, match=r"prior is the family burr12_gen.*freeze its parameters"):
+        InfiniteWidthRegressor(prior=stats.burr12).fit(X, y)
+    # a family without shapes is a law
+    assert InfiniteWidthRegressor(prior=stats.halfcauchy).fit(X, y).log_marginal_likelihood_value_ < 0

@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
-from theorylab.infinite_width import KernelOperator, blocked_cholesky, blocked_solve, kernel_logdet, kernels
+from theorylab.infinite_width import (
+    KernelOperator,
+    blocked_cholesky,
+    blocked_solve,
+    kernel_cg,
+    kernel_logdet,
+    kernels,
+)
 
 SETTINGS = {"depth": 2, "activation": "erf", "w_var": 1.5, "b_var": 0.1}
 
@@ -109,3 +117,11 @@ READ_ONLY.flags.writeable = False
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_breakdown_of_conjugate_gradients_is_told():
+    A = KernelOperator(np.ones((3, 2)), depth=1)  # rank one, without noise
+    with pytest.warns(ConvergenceWarning, match="not positive definite"):
+        x, info = kernel_cg(A, np.array([0.0, 1.0, -1.0]))
+    assert info > 0
+    assert np.all(np.isfinite(x))

@@ -20,11 +20,14 @@ def test_critical_points():
         got = criticality.critical_init(name)
         assert got == (pytest.approx(w, abs=5e-4), pytest.approx(b, abs=5e-4))
         K = criticality.fixed_point(name, *got)
-        assert criticality.susceptibilities(name, K, *got) == pytest.approx(
-            (1.0, 1.0), abs=1e-2
-        )  # reached slowly, from one side
-    with pytest.raises(ValueError, match="no critical point"):
-        criticality.critical_init("cos")
+        assert criticality.kernel_recursion(name, 2, *got, K1=K)[1] == pytest.approx(K, rel=1e-14)
+        assert criticality.susceptibilities(name, K, *got) == pytest.approx((1.0, 1.0), abs=1e-2)
+    # any slope at zero will do, also of a function whose second derivative jumps there
+    for act in (np.tanh, "softsign", "elu", "gabor"):
+        assert criticality.critical_init(act) == (pytest.approx(1.0, rel=1e-12), 0.0)
+    for act in ("cos", "selu"):
+        with pytest.raises(ValueError, match="no critical point"):
+            criticality.critical_init(act)
 
 
 def test_recursion_and_fixed_points():
@@ -38,6 +41,12 @@ def test_recursion_and_fixed_points():
     assert math.log(criticality.susceptibilities("tanh", star, 1.3)[0]) == pytest.approx(-0.24209, abs=1e-5)
     assert criticality.fixed_point("tanh", 0.9) == 0.0
     assert criticality.fixed_point("relu", 3.0) == math.inf
+    assert criticality.fixed_point("relu", 2.0, 0.1) == math.inf  # grows by the bias for ever
+    assert criticality.fixed_point("relu", 1.9999, 0.1) == pytest.approx(2000.0, rel=1e-10)
+    # w g(K) = w K (1 - 2 K) + ...: close above criticality the fixed point is (w - 1) / 2
+    star = criticality.fixed_point("tanh", 1.0001)
+    assert criticality.kernel_recursion("tanh", 2, 1.0001, K1=star)[1] == pytest.approx(star, rel=1e-14)
+    assert star == pytest.approx(5e-5, rel=1e-3)
     assert criticality.fixed_point("erf", 1.0, 0.3) == pytest.approx(
         criticality.kernel_recursion("erf", 400, 1.0, 0.3)[-1], rel=1e-12
     )

@@ -153,12 +153,14 @@ def _erf(name: str, scale: float, gain: float, shift: float) -> Activation:
 
 def leaky_relu(al: float = 0.01) -> Activation:
     """Return ``max(x, al x)``: slope `al` on the left of zero, 1 on the right."""
-    return _slopes(f"leaky_relu({al:g})", check_real(al, "al"), 1.0)
+    al = check_real(al, "al")
+    return _slopes(f"leaky_relu({al:g})", al, 1.0)
 
 
 def abrelu(neg: float, pos: float) -> Activation:
     """Return the activation with slope `neg` for x < 0 and `pos` for x > 0; ``abrelu(-1, 1)`` is abs."""
-    return _slopes(f"abrelu({neg:g}, {pos:g})", check_real(neg, "neg"), check_real(pos, "pos"))
+    neg, pos = check_real(neg, "neg"), check_real(pos, "pos")
+    return _slopes(f"abrelu({neg:g}, {pos:g})", neg, pos)
 
 
 def gaussian(g: float = 1.0) -> Activation:

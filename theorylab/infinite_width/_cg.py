@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from theorylab._lib.checks import as_float_array, check_choice, check_int, check_real
 
 from ._engine import Engine
-from ._inputs import check_inputs
+from ._inputs import check_inputs, widened
 from ._network import make_network
 
 __all__ = ["KernelOperator", "kernel_cg"]
@@ -66,7 +66,7 @@ class KernelOperator(LinearOperator):
         net = make_network(depth, activation, w_var, b_var, last_w_var, last_b_var)
         check_choice(get, "get", ("nngp", "ntk"))
         self.noise = check_real(noise, "noise", low=0.0)
-        x, _ = check_inputs(X, None)
+        x, _ = widened(check_inputs(X, None)[0], None)
         self._engine = Engine(net, x, None, get == "ntk")
         self._tangent = get == "ntk"
         self._blocks = self._engine.blocks(check_int(tile, "tile", low=1))
@@ -143,7 +143,7 @@ def kernel_cg(
     Warns
     -----
     sklearn.exceptions.ConvergenceWarning
-        If `maxiter` was reached.
+        If `maxiter` was reached, or the system is not positive definite.
 
     Examples
     --------
@@ -180,9 +180,18 @@ def kernel_cg(
     r = rhs.copy()
     z = precondition(r)
     p, rz = z, float(r @ z)
-    for _ in range(maxiter):
+    for iteration in range(maxiter):
         q = A.matvec(p)
-        step = rz / float(p @ q)
+        curvature = float(p @ q)
+        if not curvature > 0.0:
+            warnings.warn(
+                f"conjugate gradients broke down after {iteration} iterations: the system is not positive "
+                f"definite to rounding (p' A p = {curvature:.3g}); raise noise",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+            return x, iteration + 1
+        step = rz / curvature
         x = x + step * p
         r = r - step * q
         if float(np.linalg.norm(r)) <= target:

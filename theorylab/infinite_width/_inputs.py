@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from theorylab._lib.checks import as_float_array
 
-__all__ = ["check_inputs", "matrix"]
+from ._network import LIMIT
+
+__all__ = ["check_inputs", "largest_variance", "matrix", "widened"]
 
 Array = NDArray[Any]
 
@@ -37,6 +39,22 @@ def check_inputs(
         target = np.promote_types(x.dtype, y.dtype)
     x = x.astype(target, copy=False)
     return x, None if y is None else y.astype(target, copy=False)
+
+
+def widened(x: Array, y: Array | None) -> tuple[Array, Array | None]:
+    """Return the inputs in float64 where products of float32 rows would leave its range downwards."""
+    if x.dtype != np.float32:
+        return x, y
+    for rows in (x, x if y is None else y):
+        top = np.abs(rows).max(axis=1)
+        if np.any((top < 1e-14) & (top > 0)):
+            return x.astype(np.float64), None if y is None else y.astype(np.float64)
+    return x, y
+
+
+def largest_variance(dtype: Any) -> float:
+    """Return how large a variance may grow for results of this dtype."""
+    return min(LIMIT, float(np.finfo(dtype).max) / 16)
 
 
 def matrix(out: Any, name: str, shape: tuple[int, int], dtype: Any) -> Any:

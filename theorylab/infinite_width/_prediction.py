@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from theorylab._lib.checks import check_int
@@ -18,7 +17,7 @@ from theorylab._lib.checks import check_int
 from ._flow import flow
 from ._linalg import caller_level
 from ._posterior import Components, Independent, Shared
-from ._predictive import NormalMixture
+from ._predictive import NormalMixture, random_source
 from ._scale import LogDensity, infinite_mean, log_prior, posterior_nodes
 
 Array = NDArray[Any]
@@ -200,14 +199,14 @@ class Predictor:
         ----------
         X : array_like, shape (m, d)
         n_samples : int
-        random_state : int, RandomState or None
+        random_state : int, RandomState, Generator or None
 
         Returns
         -------
         ndarray, shape (m, n_samples) or (m, k, n_samples)
         """
         n_samples = check_int(n_samples, "n_samples", low=1)
-        rng = check_random_state(random_state)
+        rng = random_source(random_state)
         parts = self._components(self._inputs(X), True)
         assert parts.cov is not None
         choice = rng.choice(parts.weights.size, size=n_samples, p=parts.weights)

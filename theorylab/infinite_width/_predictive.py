@@ -10,9 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from sklearn.utils import check_random_state
 
-__all__ = ["NormalMixture"]
+__all__ = ["NormalMixture", "random_source"]
 
 Array = NDArray[Any]
+
+
+def random_source(random_state: Any) -> Any:
+    """Return a RandomState, or the Generator given."""
+    return random_state if isinstance(random_state, np.random.Generator) else check_random_state(random_state)
 
 
 class NormalMixture:
@@ -121,8 +126,11 @@ class NormalMixture:
         return np.asarray(np.sqrt(self.var()))
 
     def rvs(self, size: int | tuple[int, ...] | None = None, random_state: Any = None) -> Array:
-        """Draw values; the components of different points are drawn independently."""
-        rng = check_random_state(random_state)
+        """Draw values; the components of different points are drawn independently.
+
+        `random_state` is an int, RandomState, Generator or None, as in `scipy.stats`.
+        """
+        rng = random_source(random_state)
         shape = self.shape if size is None else tuple(np.atleast_1d(size))
         lead = np.broadcast_shapes(shape, self.shape)
         choice = rng.choice(self.weights.size, size=lead, p=self.weights)

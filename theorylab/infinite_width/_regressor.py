@@ -15,7 +15,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from theorylab._lib.checks import check_choice, check_int, check_real
+from theorylab._lib.checks import as_float_array, check_choice, check_int, check_real
 
 from ._linalg import caller_level, factor
 from ._posterior import Independent, Shared
@@ -296,11 +296,14 @@ class InfiniteWidthRegressor(Predictor, MultiOutputMixin, RegressorMixin, BaseEs
         check_is_fitted(self, "kernel_")
         if theta is None and not eval_gradient and hasattr(self, "log_marginal_likelihood_value_"):
             return self.log_marginal_likelihood_value_
-        kernel = (
-            self.kernel_
-            if theta is None
-            else self.kernel_.clone_with_theta(np.asarray(theta, dtype=np.float64))
-        )
+        kernel = self.kernel_
+        if theta is not None:
+            at = as_float_array(theta, "theta", ndim=1, dtype=np.float64)
+            if at.shape != kernel.theta.shape:
+                raise ValueError(
+                    f"theta has shape {at.shape}, expected {kernel.theta.shape} to match {kernel}"
+                )
+            kernel = kernel.clone_with_theta(at)
         if not eval_gradient:
             return self._state(np.asarray(kernel(self.X_train_), dtype=np.float64)).lml
         return self._evidence(kernel.theta)

@@ -41,6 +41,11 @@ def log_prior(prior: Any, alpha: float, beta: float) -> LogDensity | None:
             )
         constant = alpha * math.log(beta) - float(gammaln(alpha))
         return lambda s: constant - (alpha + 1.0) * np.log(s) - beta / s
+    if getattr(prior, "numargs", 0) and hasattr(prior, "freeze"):
+        raise TypeError(
+            f"prior is the family {type(prior).__name__}, expected one law; freeze its parameters, for "
+            f"instance scipy.stats.burr12(2.0, 1.5)"
+        )
     if hasattr(prior, "logpdf"):
         return lambda s: np.asarray(prior.logpdf(s), dtype=np.float64)
     if callable(prior):

@@ -26,6 +26,7 @@ _NODES = 14  # of a quadrature panel
 _CANDIDATES = 10  # functions tried for each factor 2 of the standard deviation
 _LOWEST = 60  # variances 2^-60 below the largest are as good as zero
 _ROOM = 1 << 14  # numbers that a buffer may hold
+_HIGHEST = 2.0**24  # beyond, the rules of a table would need millions of nodes
 _RATIO = 2.5  # norms further apart lose no digits in a difference
 
 
@@ -332,6 +333,11 @@ class SpanDual:
 def span_dual(act: Activation, low: int, high: int, tol: float) -> SpanDual:
     """Return the dual for standard deviations in ``[2^low, 2^high]``; networks alike share it."""
     return SpanDual(act, low, high, tol)
+
+
+def spannable(act: Activation, q: Array) -> bool:
+    """Return whether a table serves: no closed form, no kinks that scale, variances that it resolves."""
+    return not act.closed and not any(act.kinks) and float(q.max(initial=0.0)) <= _HIGHEST
 
 
 def spanning(act: Activation, q: Array, tol: float = 3e-12) -> SpanDual:

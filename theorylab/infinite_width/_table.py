@@ -17,7 +17,7 @@ from . import _pairs
 from ._closed import Dual
 from ._mehler import Basis, MehlerDual
 from ._network import Diagonal, Network, diagonal
-from ._span import SpanDual, conversion, spanning
+from ._span import SpanDual, conversion, spannable, spanning
 
 Array = NDArray[Any]
 DEGREE = 16
@@ -88,9 +88,10 @@ def _plane(
 
 def spanned(net: Network, dx: Diagonal, dy: Diagonal, tol: float = 3e-12) -> list[SpanDual] | None:
     """Return duals layer by layer, one table for all; None where quadrature pair by pair is needed."""
-    if net.act.closed or any(net.act.kinks) or not net.depth:
+    if not net.depth:
         return None
-    return [spanning(net.act, np.concatenate([dx.q[:-1].ravel(), dy.q[:-1].ravel()]), tol)] * net.depth
+    q = np.concatenate([dx.q[:-1].ravel(), dy.q[:-1].ravel()])
+    return [spanning(net.act, q, tol)] * net.depth if spannable(net.act, q) else None
 
 
 def paired(

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -133,35 +134,39 @@ def fixed_point(activation: Any, w_var: float, b_var: float = 0.0, *, K0: float 
             return math.inf
         if K < 1e-150:
             return 0.0
-    for _ in range(60):  # Newton on K - step(K), whose slope is 1 - chi_par
-        slope = 1.0 - susceptibilities(act, K, w, b)[0]
-        residual = K - step(K)
-        if abs(residual) <= 4e-16 * K:
+    # Newton on K - step(K), whose slope is 1 - chi_par, never against the direction of the iteration and
+    # by a third of K at most: so it also follows slow algebraic approaches and slow growth to their end
+    move = step(K) - K
+    far = 1e12 * max(1.0, K, b)  # where a bias is lost in rounding, and with it whether growth ends
+    for _ in range(2000):
+        if abs(move) <= 4e-16 * K:
             return K
-        if abs(slope) < 1e-6:
-            break
-        new = K - residual / slope
-        if new <= 0.0 or abs(new - K) > 0.5 * K:
-            break
-        if abs(new - K) <= 1e-15 * K:
-            return new
-        K = new
-    for _ in range(20000):
-        new = step(K)
-        if new < 1e-9 and b == 0.0:
-            return 0.0
-        if not new < 1e150:
+        slope = 1.0 - susceptibilities(act, K, w, b)[0]
+        new = K + math.copysign(min(abs(move / slope) if slope > 0.0 else math.inf, K / 3.0), move)
+        if not new < far:
             return math.inf
+        if new < 1e-150 or (b == 0.0 and new < 1e-9 and slope < 1e-6):
+            return 0.0
+        after = step(new) - new
+        if move * after < 0.0:
+            return _root(lambda x: step(x) - x, K, new)
         if abs(new - K) <= 1e-15 * K:
             return new
-        K = new
-    return 0.0 if b == 0.0 and K < 1e-2 else K
+        K, move = new, after
+    return K
+
+
+def _root(f: Callable[[float], float], a: float, b: float) -> float:
+    """Return a zero of `f` between two points where its signs differ."""
+    from scipy.optimize import brentq
+
+    return float(brentq(f, a, b, xtol=1e-300, rtol=1e-15))
 
 
 def critical_init(activation: Any) -> tuple[float, float]:
     """Return ``(w_var, b_var)`` at which both susceptibilities are one.
 
-    Scale-invariant activations: ``w_var = 1 / E[phi(x)^2]``; smooth ones with ``phi(0) = 0``:
+    Scale-invariant activations: ``w_var = 1 / E[phi(x)^2]``; ones with ``phi(0) = 0`` and a slope there:
     ``1 / phi'(0)^2``; others: the semi-stable pair where ``chi_par = chi_perp = 1``, if there is one.
 
     Raises
@@ -180,13 +185,13 @@ def critical_init(activation: Any) -> tuple[float, float]:
     if act.degree == 1:
         return 1.0 / float(act.moments(np.ones(1))[0][0]), 0.0
     zero = np.zeros(1)
-    if abs(float(act.fn(zero)[0])) < 1e-14 and not act.kinks and float(act.dfn(zero)[0]) != 0.0:
+    left, right = (float(act.dfn(zero + h)[0]) for h in (-1e-9, 1e-9))
+    if abs(float(act.fn(zero)[0])) < 1e-14 and abs(right - left) < 1e-6 * abs(right):
         probe = 1e-4 * np.ones(1)
         w = 1.0 / float(act.dfn(zero)[0]) ** 2
         # stable from above only if w g(K) < K close to zero
         if w * float(act.moments(probe)[0][0]) < float(probe[0]):
             return w, 0.0
-    from scipy.optimize import brentq
 
     def gap(log_k: float) -> float:
         par, perp = susceptibilities(act, math.exp(log_k), 1.0)
@@ -196,7 +201,7 @@ def critical_init(activation: Any) -> tuple[float, float]:
     values = [gap(float(u)) for u in grid]
     for left, right, a, b in zip(grid[:-1], grid[1:], values[:-1], values[1:]):
         if a * b < 0.0:
-            K = math.exp(brentq(gap, left, right, xtol=1e-12))
+            K = math.exp(_root(gap, left, right))
             w = 1.0 / susceptibilities(act, K, 1.0)[1]
             bias = K - w * float(act.moments(np.array([K]))[0][0])
             if bias >= 0.0:

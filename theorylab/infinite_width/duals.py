@@ -123,7 +123,7 @@ def get(activation: str | Callable[..., Any] | Activation) -> Activation:
             return np.asarray(activation(x), dtype=np.complex128 if np.iscomplexobj(x) else np.float64)
 
         declared = getattr(activation, "kinks", None)
-        kinks = tuple(float(k) for k in declared) if declared is not None else _quadrature.find_kinks(fn)
+        kinks = tuple(float(k) for k in declared) if declared is not None else _search_kinks(fn)
         name = getattr(activation, "__name__", type(activation).__name__)
         made = by_quadrature(name, fn, _quadrature.derivative(fn, kinks), kinks)
         if len(_wrapped) > 256:
@@ -133,6 +133,20 @@ def get(activation: str | Callable[..., Any] | Activation) -> Activation:
     raise TypeError(
         f"activation must be a name, a function or an Activation, got {type(activation).__name__}"
     )
+
+
+def _search_kinks(fn: Function) -> tuple[float, ...]:
+    """Return the kinks that two searches find, for one on the border of two panels is hidden from each."""
+    reach = 8.0 + 1.0 / math.pi  # its panels end where kinks are not
+    other = np.array(_quadrature.find_kinks(fn, reach))
+    inside = other[np.abs((other + reach) - np.round(other + reach)) > 1e-9]
+    merged: list[float] = []
+    for k in sorted({*_quadrature.find_kinks(fn), *inside.tolist()}):
+        if not merged or k - merged[-1] > 1e-3:
+            merged.append(k)
+        elif k * 64.0 == round(k * 64.0):  # two estimates of one kink: the simple number
+            merged[-1] = k
+    return tuple(merged)
 
 
 def register(
@@ -179,9 +193,12 @@ def register(
         raise TypeError(f"name must be a non-empty string, got {name!r}")
     if name in BUILTIN or name in _ALIASES:
         raise ValueError(f"name {name!r} is built in; choose another name")
-    points = tuple(sorted(float(k) for k in kinks))
-    if not all(map(math.isfinite, points)):
-        raise ValueError(f"kinks must be finite, got {kinks!r}")
+    for given, called in ((dual, "dual"), (dual_dot, "dual_dot"), (fn, "fn")):
+        if not (given is None or callable(given)):
+            raise TypeError(f"{called} must be a function of arrays, got {type(given).__name__}")
+    points = tuple(
+        sorted(np.atleast_1d(as_float_array(kinks, "kinks", ndim=(0, 1), dtype=np.float64)).tolist())
+    )
     if dual is not None and dual_dot is not None:
 
         def form(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:

@@ -27,8 +27,8 @@ from theorylab._lib.checks import check_choice, check_int
 
 from . import _pairs
 from ._engine import Engine, squares
-from ._inputs import check_inputs, matrix
-from ._network import LIMIT, Network, diagonal, kernel_diagonal, make_network
+from ._inputs import check_inputs, largest_variance, matrix, widened
+from ._network import Network, diagonal, kernel_diagonal, make_network
 from ._table import paired
 
 __all__ = ["from_stax_std", "nngp", "nngp_ntk", "ntk", "rkhs_sqdist", "tiles"]
@@ -57,6 +57,10 @@ def _both(
                 f"accum_dtype is {wide}, expected at least the precision of the result, {target}"
             )
         x, y = x.astype(wide, copy=False), None if y is None else y.astype(wide, copy=False)
+    x, y = widened(x, y)
+    if x.dtype != target:  # the engine's own limit is that of the wider type
+        for rows in (x, x if y is None else y):
+            diagonal(net, squares(rows), largest_variance(target))
     engine = Engine(net, x, y, want_t)
     shape = (engine.n, engine.m)
     given_k, given_t = out if isinstance(out, tuple) else (out, out)
@@ -72,7 +76,8 @@ def _diagonal(
     if Y is not None:
         raise ValueError("Y must be None with diag=True")
     x, _ = check_inputs(X, None, dtype)
-    k, t = kernel_diagonal(net, squares(x), x.shape[1])
+    square = squares(x)
+    k, t = kernel_diagonal(net, square, x.shape[1], diagonal(net, square, largest_variance(x.dtype)))
     return k, t, x.dtype
 
 
@@ -308,8 +313,8 @@ def rkhs_sqdist(
     x, y = check_inputs(X, Y, dtype)
     symmetric = y is None
     other = x if y is None else y
-    dx = diagonal(net, squares(x), LIMIT)
-    dy = dx if symmetric else diagonal(net, squares(other), LIMIT)
+    dx = diagonal(net, squares(x), largest_variance(x.dtype))
+    dy = dx if symmetric else diagonal(net, squares(other), largest_variance(x.dtype))
     out = np.zeros((x.shape[0], other.shape[0]))
     duals, spans = paired(net, dx, dy, out.size)
     for i in range(x.shape[0]):
@@ -370,9 +375,13 @@ def tiles(
         raise ValueError(f"get must be 'both' or 'nngp', got {get!r}")
     budget = check_int(max_bytes, "max_bytes", low=192)
     x, y = check_inputs(X, Y, dtype)
+    target = x.dtype
+    x, y = widened(x, y)
     engine = Engine(net, x, y, get == "both")
-    side = max(1, math.isqrt(budget // (x.dtype.itemsize * 3)))
-    return engine.tiles(side)
+    parts = engine.tiles(max(1, math.isqrt(budget // (x.dtype.itemsize * 3))))
+    if x.dtype == target:
+        return parts
+    return ((i, j, K.astype(target), None if T is None else T.astype(target)) for i, j, K, T in parts)
 
 
 def from_stax_std(W_std: float, b_std: float = 0.0) -> dict[str, float]:

@@ -23,6 +23,8 @@ from theorylab._lib.checks import as_float_array, check_real
 from ._images import Conv, Flatten, GlobalAvgPool
 from ._moments import Layer, State, initial_state, variances
 from ._network import LIMIT
+from ._span import spannable, spanning
+from ._table import DIRECT
 from .duals import get
 
 __all__ = [
@@ -79,7 +81,7 @@ class Activation(Layer):
         """Return the moments after the layer."""
         a, b = state.spread()
         z, y = state.halves()
-        if self.act.closed or state.c.size <= 400 or any(self.act.kinks):
+        if state.c.size <= DIRECT or not spannable(self.act, np.array([a.max(), b.max()])):
             value, slope = self.act.dual(a, b, state.c, z, y)
         else:
             value, slope = self._tabulated(a, b, z, y)
@@ -88,8 +90,6 @@ class Activation(Layer):
         )
 
     def _tabulated(self, a: Array, b: Array, z: Array, y: Array) -> tuple[Array, Array]:
-        from ._span import spanning
-
         full_a, full_b = np.broadcast_to(a, z.shape), np.broadcast_to(b, z.shape)
         table = spanning(self.act, np.concatenate([a.ravel(), b.ravel()]))
         value, slope = np.empty(z.shape), np.empty(z.shape)
@@ -231,7 +231,9 @@ class Serial(Layer):
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"expected layers, got {type(layer).__name__}")
-        self.layers = layers
+        # a chain inside a chain is one chain
+        inner = [layer.layers if isinstance(layer, Serial) else (layer,) for layer in layers]
+        self.layers: tuple[Layer, ...] = tuple(layer for part in inner for layer in part)
         self.needs_full = any(layer.needs_full for layer in layers)
 
     def apply(self, state: State) -> State:
