@@ -340,9 +340,28 @@ def spannable(act: Activation, q: Array) -> bool:
     return not act.closed and not any(act.kinks) and float(q.max(initial=0.0)) <= _HIGHEST
 
 
-def spanning(act: Activation, q: Array, tol: float = 3e-12) -> SpanDual:
-    """Return a dual for the variances `q`; those below 2^-60 of the largest count as that."""
+def octaves(q: Array) -> tuple[int, int]:
+    """Return powers of two around the roots of `q`; variances below 2^-60 of the largest count as that."""
     top = float(q.max(initial=0.0)) or 1.0
     bottom = float(q[q > 2.0**-_LOWEST * top].min(initial=top))
     high = math.ceil(0.5 * math.log2(top) - 1e-12)
-    return span_dual(act, min(math.floor(0.5 * math.log2(bottom) + 1e-12), high - 1), high, tol)
+    return min(math.floor(0.5 * math.log2(bottom) + 1e-12), high - 1), high
+
+
+def spanning(act: Activation, q: Array, tol: float = 3e-12) -> SpanDual:
+    """Return a dual for the variances `q`."""
+    return span_dual(act, *octaves(q), tol)
+
+
+def spanning_layers(act: Activation, layers: Sequence[Array], tol: float) -> list[SpanDual]:
+    """Return a dual for each layer's variances; layers whose ranges overlap share one."""
+    ranges = [octaves(q) for q in layers]
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(high, merged[-1][1])
+        else:
+            merged.append((low, high))
+    return [
+        span_dual(act, *next(m for m in merged if m[0] <= low and high <= m[1]), tol) for low, high in ranges
+    ]

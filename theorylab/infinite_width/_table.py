@@ -17,7 +17,7 @@ from . import _pairs
 from ._closed import Dual
 from ._mehler import Basis, MehlerDual
 from ._network import Diagonal, Network, diagonal
-from ._span import SpanDual, conversion, spannable, spanning
+from ._span import SpanDual, conversion, spannable, spanning_layers
 
 Array = NDArray[Any]
 DEGREE = 16
@@ -87,11 +87,11 @@ def _plane(
 
 
 def spanned(net: Network, dx: Diagonal, dy: Diagonal, tol: float = 3e-12) -> list[SpanDual] | None:
-    """Return duals layer by layer, one table for all; None where quadrature pair by pair is needed."""
+    """Return duals layer by layer, by tables; None where quadrature pair by pair is needed."""
     if not net.depth:
         return None
-    q = np.concatenate([dx.q[:-1].ravel(), dy.q[:-1].ravel()])
-    return [spanning(net.act, q, tol)] * net.depth if spannable(net.act, q) else None
+    layers = [np.concatenate(pair) for pair in zip(dx.q[:-1], dy.q[:-1])]
+    return spanning_layers(net.act, layers, tol) if spannable(net.act, np.concatenate(layers)) else None
 
 
 def paired(
