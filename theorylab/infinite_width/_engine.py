@@ -16,7 +16,7 @@ from theorylab._lib.threads import limit_threads
 from . import _fused, _interpolate, _pairs
 from ._activations import Activation
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
-from ._table import DIRECT, collapse, paired, spanned
+from ._table import collapse, spanned
 
 Array = NDArray[Any]
 TILE = 256
@@ -73,9 +73,8 @@ class Engine:
         self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy or rough)
         # where the slope does not jump, Ddot has no square root of the rounding error of a correlation
         self.bent = rough and not _jumps(net.act)
-        self.loss = (
-            3e-12 if self.dtype == np.float64 else 1e-7
-        )  # what float32 cannot hold need not be spanned
+        # what float32 cannot hold need not be spanned
+        self.loss = 1e-14 if self.dtype == np.float64 else 1e-7
         close = _CLOSE[self.dtype.char]
         if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
             close = 0.3 if self.n * self.m <= _FEW else 2e-2
@@ -103,9 +102,7 @@ class Engine:
             return self._use_collapse(1.0 if homogeneous else math.sqrt(high), homogeneous)
         if family is not None and not blind and not (net.standard and 0.0 in net.w):
             return self._use_fused(family)
-        duals = None
-        if not net.act.closed and self.n * self.m * net.depth > DIRECT:
-            duals = spanned(net, self.dx, self.dy, self.loss)
+        duals = spanned(net, self.dx, self.dy, self.n * self.m, self.loss)
 
         strip = _STRIP  # a dozen float64 temporaries: narrow strips keep them small
 
@@ -256,8 +253,8 @@ class Engine:
             return _pairs.opposite(net, self.X, self.Y, dx, dy, rows, cols)
         # in many tiles even a few pairs add up
         many = rows.size * max(1, self.n * self.m // TILE**2)
-        duals, spans = paired(net, dx, dy, many, self.loss)
-        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, duals=duals, spans=spans)[:2]
+        spans = spanned(net, dx, dy, many, self.loss)
+        return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=spans)[:2]
 
     def _set_diagonal(self, i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
         index = np.arange(max(i0, j0), min(i1, j1))

@@ -1,7 +1,12 @@
-"""Compiled evaluation of tables and series: the collapsed network, spanned activations, Mehler's sum."""
+"""Panels of Chebyshev points and their compiled evaluation: the collapsed network, spanned activations.
+
+Panels of an angle shrink by a third towards zero: a singularity there or behind stays so far away that
+sixteen points reach rounding.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -23,6 +28,48 @@ _A = (1.0, 0.16666666666664987, 0.07500000000401816, 0.044642856762615, 0.030381
       -3.278933156739812, 0.8892904367638688)  # fmt: skip
 _HALF_PI = math.pi / 2
 _INV_PI = 1 / math.pi
+COUNT = 16  # points of a panel
+_SHRINK = 2.0 / 3.0
+POINTS = np.cos(np.pi * (np.arange(COUNT) + 0.5) / COUNT)
+
+
+def panels_to(octaves: float) -> int:
+    """Return how many panels reach down to ``2^-octaves`` of the first one's end."""
+    return 1 + math.ceil(octaves * math.log(2.0) / -math.log(_SHRINK))
+
+
+def edges(panels: int) -> Array:
+    """Return the ends (panels + 1,) of panels of [0, 1], from the largest down."""
+    return np.append(_SHRINK ** np.arange(panels), 0.0)
+
+
+def nodes(panels: int) -> Array:
+    """Return the Chebyshev points (panels, 16) of panels of [0, 1]."""
+    edge = edges(panels)
+    top, bottom = edge[:-1, None], edge[1:, None]
+    return 0.5 * (top + bottom) + 0.5 * (top - bottom) * POINTS
+
+
+@functools.cache
+def _conversion() -> tuple[Array, Array]:
+    """Return matrices from values at the points to Chebyshev coefficients, and from these to powers."""
+    k = np.arange(COUNT)
+    # whole turns are taken off first: rounded phases of many turns would cost a digit
+    phase = (np.outer(2 * k + 1, k) % (4 * COUNT)) * (np.arccos(np.longdouble(-1.0)) / (2 * COUNT))
+    to_chebyshev = np.cos(phase).astype(np.float64) * (2.0 / COUNT)
+    to_chebyshev[:, 0] *= 0.5
+    to_powers = np.zeros((COUNT, COUNT))
+    for j in range(COUNT):
+        to_powers[j, : j + 1] = np.polynomial.chebyshev.cheb2poly(np.eye(COUNT)[j])[: j + 1]
+    return to_chebyshev, to_powers
+
+
+def powers(values: Array) -> Array:
+    """Return power coefficients of the interpolants through `values` (..., 16) at the points of a panel."""
+    to_chebyshev, to_powers = _conversion()
+    cheb = values @ to_chebyshev
+    # one product of both matrices would round at the size of the large power coefficients
+    return np.ascontiguousarray(cheb @ to_powers)
 
 
 @jit(fastmath=_FAST)
@@ -35,6 +82,29 @@ def _arcsin64(m: float) -> float:
     odd = _A[1] + x2 * (_A[3] + x2 * (_A[5] + x2 * (_A[7] + x2 * (_A[9] + x2 * (_A[11] + x2 * (
         _A[13] + x2 * (_A[15] + x2 * _A[17])))))))  # fmt: skip
     return m * (even + x * odd)
+
+
+@jit(fastmath=_FAST)
+def _place(x: float, panels: int) -> tuple[int, float]:
+    """Return the panel of [0, 1] that holds `x`, and the place in it, from -1 to 1."""
+    k = 0
+    top = 1.0
+    while k < panels - 1 and x <= _SHRINK * top:
+        top *= _SHRINK
+        k += 1
+    return k, 6.0 * x / top - 5.0 if k < panels - 1 else 2.0 * x / top - 1.0
+
+
+@jit(fastmath=_FAST)
+def _horner(table: Array, o: int, y: float) -> float:
+    """Sum sixteen powers of `y` with coefficients from `o` on; even and odd ones in two chains."""
+    y2 = y * y
+    even = table[o + 14]
+    odd = table[o + 15]
+    for l in range(6, -1, -1):
+        even = even * y2 + table[o + 2 * l]
+        odd = odd * y2 + table[o + 2 * l + 1]
+    return even + y * odd
 
 
 @jit(fastmath=_FAST)
@@ -53,7 +123,7 @@ def collapsed(
 ) -> None:
     """All layers at once.
 
-    `tk`, `tt` (2 * panels * 17,) hold powers of the panel's own variable in the angle.
+    `tk`, `tt` (2 * panels * 16,) hold powers of the panel's own variable in the angle.
     """
     n, m = C.shape
     angle = np.empty(m)
@@ -67,44 +137,18 @@ def collapsed(
             x = max((t if a > w else _HALF_PI - t) * (2.0 * _INV_PI), 1e-300)  # never 0: its sign is the side
             angle[j] = x if r > 0.0 else -x
         for j in range(m):
-            x = abs(angle[j])
-            k = 0
-            top = 1.0
-            while k < panels - 1 and x <= 0.5 * top:
-                top *= 0.5
-                k += 1
-            # the last panel reaches down to zero
-            y = 4.0 * x / top - 3.0 if k < panels - 1 else 2.0 * x / top - 1.0
-            o = 17 * (k if angle[j] > 0.0 else k + panels)
-            y2 = y * y
-            even = tk[o + 16]
-            odd = tk[o + 15]
-            for l in range(7, -1, -1):
-                even = even * y2 + tk[o + 2 * l]
-            for l in range(6, -1, -1):
-                odd = odd * y2 + tk[o + 2 * l + 1]
-            K[i, j] = (even + y * odd) * (scale * g[j])
+            k, y = _place(abs(angle[j]), panels)
+            o = 16 * (k if angle[j] > 0.0 else k + panels)
+            K[i, j] = _horner(tk, o, y) * (scale * g[j])
             if want_t:
-                even = tt[o + 16]
-                odd = tt[o + 15]
-                for l in range(7, -1, -1):
-                    even = even * y2 + tt[o + 2 * l]
-                for l in range(6, -1, -1):
-                    odd = odd * y2 + tt[o + 2 * l + 1]
-                T[i, j] = (even + y * odd) * (scale * g[j])
+                T[i, j] = _horner(tt, o, y) * (scale * g[j])
 
 
 @jit(fastmath=_FAST)
 def _panel(theta: float, other: float, panels: int) -> tuple[int, int, float]:
     """Return side, panel and place in it of an angle; `other` is pi minus it."""
-    side = 0 if theta <= other else 1
-    x = min(theta, other) * (2.0 * _INV_PI)
-    k = 0
-    top = 1.0
-    while k < panels - 1 and x <= 0.5 * top:
-        top *= 0.5
-        k += 1
-    return side, k, 4.0 * x / top - 3.0 if k < panels - 1 else 2.0 * x / top - 1.0
+    k, y = _place(min(theta, other) * (2.0 * _INV_PI), panels)
+    return 0 if theta <= other else 1, k, y
 
 
 @jit(fastmath=_FAST)
@@ -173,45 +217,17 @@ def pairs(wa: Array, wb: Array, theta: Array, other: Array, table: Array, start:
 
 
 @jit(fastmath=_FAST)
-def mehler(ha: Array, hb: Array, sa: Array, sb: Array, rho: Array, D: Array, Ddot: Array) -> None:
-    """Sum ``h_k(a) h_k(b) rho^k`` over as many terms as the correlation needs."""
-    n, m = rho.shape
-    terms = ha.shape[1]
-    for i in range(n):
-        for j in range(m):
-            r = rho[i, j]
-            a = abs(r)
-            top = terms
-            if a < 1e-8:
-                top = min(terms, 4)
-            elif a < 1.0:
-                top = min(terms, 3 + int(-38.0 / math.log(a)))
-            # four interleaved Horner sums hide the latency of one; the coefficients are padded to fours
-            r2 = r * r
-            r4 = r2 * r2
-            v0 = v1 = v2 = v3 = 0.0
-            s0 = s1 = s2 = s3 = 0.0
-            for k in range(4 * ((top + 3) // 4) - 4, -1, -4):
-                v0 = v0 * r4 + ha[i, k] * hb[j, k]
-                v1 = v1 * r4 + ha[i, k + 1] * hb[j, k + 1]
-                v2 = v2 * r4 + ha[i, k + 2] * hb[j, k + 2]
-                v3 = v3 * r4 + ha[i, k + 3] * hb[j, k + 3]
-                s0 = s0 * r4 + sa[i, k] * sb[j, k]
-                s1 = s1 * r4 + sa[i, k + 1] * sb[j, k + 1]
-                s2 = s2 * r4 + sa[i, k + 2] * sb[j, k + 2]
-                s3 = s3 * r4 + sa[i, k + 3] * sb[j, k + 3]
-            value = (v0 + r2 * v2) + r * (v1 + r2 * v3)
-            slope = (s0 + r2 * s2) + r * (s1 + r2 * s3)
-            D[i, j] = value
-            Ddot[i, j] = slope
-
-
-@jit(fastmath=_FAST)
-def _polynomials(s: float, table: Array, out: Array) -> None:
-    """Evaluate all columns of panels (panels, 16, rows) of unit length at `s`."""
+def _polynomials(q: float, table: Array, low: int, out: Array) -> None:
+    """Evaluate all columns of panels (panels, 16, rows), one for each factor 2 from ``2^low``, at `q`."""
     panels, rows = table.shape[0], table.shape[2]
-    k = min(max(int(s), 0), panels - 1)
-    y = min(max(2.0 * (s - k) - 1.0, -1.0), 1.0)
+    mantissa, exponent = math.frexp(q)
+    # the logarithm of q as a whole would round at the size of the exponent
+    y = 2.0 * math.log2(mantissa) + 1.0
+    k = exponent - 1 - low
+    if k < 0:
+        k, y = 0, -1.0
+    elif k >= panels:
+        k, y = panels - 1, 1.0
     for p in range(rows):
         out[p] = table[k, 15, p]
     for l in range(14, -1, -1):
@@ -225,7 +241,7 @@ def weigh(q: Array, table: Array, low: int) -> Array:
     out = np.zeros((q.size, table.shape[2]))
     for i in range(q.size):
         if q[i] > 0.0:
-            _polynomials(math.log2(q[i]) - low, table, out[i])
+            _polynomials(q[i], table, low, out[i])
     return out
 
 
@@ -240,7 +256,8 @@ def between(beta: Array, diff: Array, table: Array, low: int, node: Array, weigh
     for i in range(beta.size):
         total[:] = 0.0
         for t in range(node.size):
-            _polynomials(2.0 * math.log2(max(beta[i] + node[t] * diff[i], 1e-300)) - low, table, value)
+            s = max(beta[i] + node[t] * diff[i], 1e-150)
+            _polynomials(s * s, table, low, value)
             for p in range(rows):
                 total[p] += weight[t] * value[p]
         square = 0.0

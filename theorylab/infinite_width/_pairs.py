@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,30 +109,25 @@ def recompute(
     rows: Array,
     cols: Array,
     fan_in: int = 0,
-    duals: Sequence[Dual] | None = None,
     spans: Sequence[SpanDual] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows], Y[cols])``.
 
     From explicit differences, all three to full relative accuracy. `fan_in` replaces d in the
-    standard parameterisation; `duals` or `spans` replace quadrature, layer by layer.
+    standard parameterisation; `spans` replace quadrature, layer by layer.
     Cost O(d + depth) a pair, in chunks.
     """
-    acts = [net.act] * net.depth
-    if duals is not None:
-        acts = [replace(net.act, dual=f, gap=None) for f in duals]
     m = rows.size
     out = np.empty((3, m))
     size = _CHUNK if spans is None else _CHUNK // 4
     for s in range(0, m, size):
         i, j = rows[s : s + size], cols[s : s + size]
-        out[:, s : s + size] = _chunk(net, acts, spans, X[i], Y[j], dx, dy, i, j, fan_in)
+        out[:, s : s + size] = _chunk(net, spans, X[i], Y[j], dx, dy, i, j, fan_in)
     return out[0], out[1], out[2]
 
 
 def _chunk(
     net: Network,
-    acts: Sequence[Activation],
     spans: Sequence[SpanDual] | None,
     X: Array,
     Y: Array,
@@ -167,11 +161,11 @@ def _chunk(
         span = None if spans is None else spans[layer]
         left, right = ((p.h[layer, k], p.slope[layer, k]) for p, k in ((dx, i), (dy, j)))
         if span is None:
-            value, slope = acts[layer].dual(alpha**2, beta**2, c, z, 1.0 - z)
+            value, slope = net.act.dual(alpha**2, beta**2, c, z, 1.0 - z)
         else:
             value, slope = span.paired(alpha**2, beta**2, c, z, 1.0 - z, left, right)
         carried = slope * t
-        alpha, beta, diff, e = _activate(acts[layer], span, alpha, beta, diff, c, e, left, right)
+        alpha, beta, diff, e = _activate(net.act, span, alpha, beta, diff, c, e, left, right)
         c, e = _settle(value, e, alpha * beta)
     return c, np.asarray(t), diff**2 + 2.0 * e
 

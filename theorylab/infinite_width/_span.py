@@ -1,8 +1,9 @@
 """Duals of one activation for all variances at once, by a few functions that span ``x -> phi(sqrt(q) x)``.
 
-Over any range of q these functions are, to rounding, combinations of about ten of them (found by
-QR with pivots), so that ``D(a, b, theta) = sum_pq w_p(a) w_q(b) D_pq(theta)``. The weights are
-Chebyshev panels in ln q, the ``D_pq`` Chebyshev panels in the angle. Kinks may stand at zero only.
+Over any range of q these functions are, to rounding, combinations of ten to thirty orthonormal ones
+(from QR with pivots), so that ``D(a, b, theta) = sum_kl w_k(a) w_l(b) D_kl(theta)`` with weights and
+``D_kl`` of size one at most, and nothing cancels. The weights are Chebyshev panels in ln q, the ``D_kl``
+Chebyshev panels in the angle. Kinks may stand at zero only.
 """
 
 from __future__ import annotations
@@ -13,49 +14,41 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import qr, solve_triangular
+from scipy.fft import dct
+from scipy.linalg import qr
 
 from ._activations import Activation
 from ._closed import angle
-from ._interpolate import between, combine, pairs, weigh
+from ._interpolate import (
+    COUNT,
+    POINTS,
+    between,
+    combine,
+    edges,
+    nodes,
+    pairs,
+    panels_to,
+    powers,
+    weigh,
+)
 from ._quadrature import gauss_moment, legendre
 
 Array = NDArray[np.float64]
-COUNT = 16  # Chebyshev coefficients of a panel
-_NODES = 14  # of a quadrature panel
+_NODES = 16  # of a quadrature panel
 _CANDIDATES = 10  # functions tried for each factor 2 of the standard deviation
 _LOWEST = 60  # variances 2^-60 below the largest are as good as zero
 _ROOM = 1 << 14  # numbers that a buffer may hold
+_MODES = 1 << 14  # Chebyshev polynomials at most
+_BUFFER = 1 << 21
 _HIGHEST = 2.0**24  # beyond, the rules of a table would need millions of nodes
 _RATIO = 2.5  # norms further apart lose no digits in a difference
 
 
 # E[phi^2] and E[phi'^2] of each point
 Moments = tuple[Array, Array]
-_POINTS = np.cos(np.pi * (np.arange(COUNT) + 0.5) / COUNT)
-
-
-@functools.lru_cache(maxsize=4)
-def conversion(count: int) -> Array:
-    """Return the matrix whose rows are the power coefficients of the first Chebyshev polynomials."""
-    change = np.zeros((count, count))
-    for j in range(count):
-        p = np.polynomial.chebyshev.cheb2poly(np.eye(count)[j])
-        change[j, : p.size] = p
-    return change
 
 
 _SIGNS = (-1.0) ** np.arange(COUNT)
-
-
-def powers(values: Array) -> Array:
-    """Return power coefficients of the interpolants through `values` (..., 16) at the Chebyshev points."""
-    k = np.arange(COUNT)
-    cheb = values @ (np.cos(np.pi * np.outer(k + 0.5, k) / COUNT) * (2.0 / COUNT))
-    cheb[..., 0] *= 0.5
-    cheb[np.abs(cheb) < 1e-15 * np.abs(cheb).max(axis=-1, keepdims=True)] = 0.0  # rounding of the values
-    # one product of both matrices would round at the size of the large power coefficients
-    return np.ascontiguousarray(cheb @ conversion(COUNT))
 
 
 def _graded(stops: tuple[float, ...], halvings: int) -> tuple[Array, Array]:
@@ -67,7 +60,7 @@ def _graded(stops: tuple[float, ...], halvings: int) -> tuple[Array, Array]:
 
 
 class Family:
-    """The functions ``x -> f(alpha x)`` for alpha in ``[low, high]``, spanned by some of them."""
+    """The functions ``x -> f(alpha x)`` for alpha in ``[low, high]``, spanned by a few orthonormal ones."""
 
     def __init__(self, f: Callable[[Array], Array], low: float, high: float, tol: float) -> None:
         self.f = f
@@ -76,31 +69,125 @@ class Family:
         x, weight = _graded((0.5, 1.0, 2.5, 5.0, 9.0), halvings)
         self.x = np.concatenate([-x, x])
         self.root = np.sqrt(np.tile(weight * np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi), 2))
-        s = np.cos(np.pi * (np.arange(max(24, math.ceil(_CANDIDATES * octaves))) + 0.5)
-                   / max(24, math.ceil(_CANDIDATES * octaves)))  # fmt: skip
+        count = max(24, math.ceil(_CANDIDATES * octaves))
+        s = np.cos(np.pi * (np.arange(count) + 0.5) / count)
         alpha = np.sqrt(low * high) * (high / low) ** (0.5 * s)
         F = self._samples(alpha)
         norm = np.linalg.norm(F, axis=0)
         norm[norm == 0.0] = 1.0
         q, r, order = qr(F / norm, mode="economic", pivoting=True)
         size = np.abs(np.diag(r))
-        rank = max(1, int(np.count_nonzero(size > tol * size[0])))
-        self.q, self.r = q[:, :rank], r[:rank, :rank]
-        self.alpha, self.norm = alpha[order[:rank]], norm[order[:rank]]
+        self.rank = max(1, int(np.count_nonzero(size > tol * size[0])))
+        self.q = q[:, : self.rank]
+        self.alpha = alpha[order[: self.rank]]
+        self._mix = np.linalg.inv(r[: self.rank, : self.rank] * norm[order[: self.rank]]).T
+        half = x.size
+        self.odd = bool(np.array_equal(F[:half], -F[half:]))
 
     def _samples(self, alpha: Array) -> Array:
         return np.asarray(self.f(alpha * self.x[:, None])) * self.root[:, None]
 
     def weights(self, alpha: Array) -> Array:
-        """Return weights (rank, len(alpha)) of the spanning functions, each of norm one."""
-        return np.asarray(solve_triangular(self.r, self.q.T @ self._samples(alpha)))
+        """Return coordinates (rank, len(alpha)) of ``x -> f(alpha x)``."""
+        return self.q.T @ self._samples(alpha)
+
+    def basis(self, u: Array, weight: Array) -> Array:
+        """Return the orthonormal functions at `u` times `weight`, (rank, *u.shape).
+
+        The later ones are differences of many, with noise as large as their coordinates are small.
+        """
+        values = np.asarray(self.f(self.alpha[:, None] * u.ravel())) * weight.ravel()
+        return (self._mix @ values).reshape(-1, *u.shape)
+
+
+def _modes(family: Family, r: Array, wr: Array) -> int:
+    """Return how many Chebyshev polynomials on ``[-r, r]`` the family's steepest function needs, 0 if too many."""
+    steep = float(family.alpha.max())
+    n = 64
+    while n <= _MODES:
+        c = _chebyshev(family.f(steep * np.outer(r, _circle(n))))
+        power = wr @ (c * c)
+        if power[-n // 8 :].sum() <= 1e-17 * power.sum():
+            return n
+        n *= 2
+    return 0
+
+
+def _circle(n: int) -> Array:
+    """Return the cosines of `n` equidistant angles, odd as a sequence to the last digit."""
+    half = np.sin(np.pi * (n - 1 - 2 * np.arange(n // 2)) / (2 * n))
+    return np.concatenate([half, -half[::-1]])
+
+
+def _chebyshev(values: Array) -> Array:
+    """Return coefficients of cosines from values at equidistant angles, orthonormal on the half circle."""
+    c = np.asarray(dct(values, type=2, norm="ortho", axis=-1))
+    return c / math.sqrt(values.shape[-1])
+
+
+def _by_modes(family: Family, theta: Array, r: Array, wr: Array, modes: int, table: Array) -> None:
+    """Fill `table` from ``D_kl = sum_m c_m cos(m theta)``: ``f(r cos t)`` is a series of cosines.
+
+    ``u = r cos t`` and ``v = r cos(t - theta)``, so that c_m is the mean over r of products of coefficients.
+    """
+    rank, points = family.rank, _circle(modes)
+    c = np.zeros((modes, rank, rank))
+    step = max(1, _BUFFER // (rank * modes))
+    for low in range(0, r.size, step):
+        part = slice(low, low + step)
+        u = np.outer(r[part], points)
+        values = _chebyshev(family.basis(u, np.sqrt(np.broadcast_to(wr[part, None], u.shape))))
+        across = np.ascontiguousarray(values.transpose(2, 0, 1))
+        c += across @ across.transpose(0, 2, 1)
+    m = np.arange(modes)
+    for side in (0, 1):
+        turns = np.cos(np.multiply.outer(theta, m)) * (1.0 if side == 0 else (-1.0) ** m)
+        table[:, side] = np.einsum("kim,mpq->pkqi", turns, c, optimize=True)
+
+
+def _by_wedges(family: Family, theta: Array, r: Array, wr: Array, high: int, table: Array) -> None:
+    """Fill `table` wedge by wedge in polar coordinates, where one set of values serves theta and pi - theta."""
+    for (k, i), t in np.ndenumerate(theta):
+        for side, width in ((0, t), (1, math.pi - t)):
+            half, wx = _graded((0.5,), max(0, high + 1 + math.ceil(math.log2(width / math.pi))))
+            x, wx = np.concatenate([half, 1.0 - half[::-1]]), np.concatenate([wx, wx[::-1]])
+            sine = np.sin(width * x)[:, None]
+            step = max(1, 512 // x.size)
+            for low in range(0, r.size, step):
+                part = slice(low, low + step)
+                weight = np.sqrt(width * wx[:, None] * wr[part] / (2.0 * math.pi))
+                same, mixed = _products(family, sine * r[part], weight)
+                table[:, 1 - side, k, :, i] += same
+                table[:, side, k, :, i] += mixed
+
+
+def _products(family: Family, u: Array, weight: Array) -> tuple[Array, Array]:
+    """Return sums over points in a wedge, and their mirror images in it, of products of all functions.
+
+    First with arguments of one sign, both and both turned, then of two. `u` (m, r) runs from edge to edge.
+    """
+    m, rank = u.shape[0] // 2, family.rank
+
+    def flat(values: Array, rows: slice) -> Array:
+        return values[:, rows].reshape(rank, -1)
+
+    near, far, every, turned = slice(0, m), slice(None, m - 1, -1), slice(None), slice(None, None, -1)
+    up = family.basis(u, weight)
+    same = flat(up, near) @ flat(up, far).T
+    if family.odd:
+        same = 2.0 * (same + same.T)
+        return same, -same
+    down = family.basis(-u, weight)
+    same += flat(down, near) @ flat(down, far).T
+    mixed = flat(down, every) @ flat(up, turned).T
+    return same + same.T, mixed + mixed.T
 
 
 def _panelled(f: Callable[[Array], Array], low: int, panels: int) -> Array:
     """Return power coefficients (panels, 16, rows) of `f`, in ``log2 q`` over unit panels from `low`."""
     out = []
     for k in range(panels):
-        values = f(2.0 ** (0.5 * (low + k + 0.5 + 0.5 * _POINTS)))
+        values = f(2.0 ** (0.5 * (low + k + 0.5 + 0.5 * POINTS)))
         out.append(powers(np.atleast_2d(values)).T)
     return np.ascontiguousarray(out)
 
@@ -125,7 +212,7 @@ class SpanDual:
         panels = 2 * (high - low)
         self.families = [Family(f, bottom, top, tol) for f in (act.fn, act.dfn)]
         self.weight = [_panelled(f.weights, self.low, panels) for f in self.families]
-        self.panels = 3 + max(0, high)
+        self.panels = panels_to(2 + max(0, high))
         self.tables = self._tables(high)
         for family, table in zip(self.families, self.tables):
             for p in range(len(table)):  # one by one, for temporaries as large as the table
@@ -137,49 +224,28 @@ class SpanDual:
     @staticmethod
     def _anchor(family: Family, table: Array) -> None:
         """Make the angle 0, which near duplicates repeat layer by layer, right to the last digit."""
-        table[:, 0, :, :, 0] += (family.r.T @ family.r - table[:, 0, -1] @ _SIGNS)[:, None]
+        table[:, 0, :, :, 0] += (np.eye(family.rank) - table[:, 0, -1] @ _SIGNS)[:, None]
 
     # -- tables --------------------------------------------------------------------------------------
 
     def angles(self) -> Array:
         """Return the Chebyshev points (panels, 16) of the panels of a right angle."""
-        top = 0.5 ** np.arange(self.panels)[:, None]
-        x = top * (3.0 + _POINTS) / 4.0
-        x[-1] = top[-1] * (1.0 + _POINTS) / 2.0
-        return x * (math.pi / 2)
+        return nodes(self.panels) * (math.pi / 2)
 
     def _tables(self, high: int) -> list[Array]:
-        """Return ``D_pq`` of both families at all angles, (rank, 2, panels, rank, 16).
-
-        Wedge by wedge in polar coordinates, where one set of values serves theta and pi - theta.
-        """
+        """Return ``D_kl`` of both families at all angles, (rank, 2, panels, rank, 16)."""
         r, wr = _graded((1.0, 2.5, 5.0, 9.0), max(0, high - 1))
-        wr = wr * r * np.exp(-0.5 * r * r) / (2.0 * math.pi)
+        wr = wr * r * np.exp(-0.5 * r * r)
         theta = self.angles()
-        out = [np.zeros((f.alpha.size, 2, self.panels, f.alpha.size, COUNT)) for f in self.families]
-        for (k, i), t in np.ndenumerate(theta):
-            for side, width in ((0, t), (1, math.pi - t)):
-                half, wx = _graded((0.5,), max(0, high + 1 + math.ceil(math.log2(width / math.pi))))
-                x, wx = np.concatenate([half, 1.0 - half[::-1]]), np.concatenate([wx, wx[::-1]])
-                sine = np.sin(width * x)[:, None]
-                step = max(1, 512 // x.size)
-                for low in range(0, r.size, step):
-                    part = slice(low, low + step)
-                    u = sine * r[part]
-                    weight = np.sqrt(width * wx[:, None] * wr[part])
-                    for family, table in zip(self.families, out):
-                        shape = (family.alpha.size, -1)
-                        scale, norm = family.alpha[:, None, None], family.norm[:, None, None]
-                        up, down = (
-                            np.asarray(family.f(s * scale * u)) * (weight / norm) for s in (1.0, -1.0)
-                        )
-                        flat_up, flat_down = up.reshape(shape), down.reshape(shape)
-                        turned = up[:, ::-1].reshape(shape)
-                        # both of one sign in a wedge of width pi - theta, of two in one of theta
-                        same = flat_up @ turned.T + flat_down @ down[:, ::-1].reshape(shape).T
-                        mixed = flat_down @ turned.T
-                        table[:, 1 - side, k, :, i] += same
-                        table[:, side, k, :, i] += mixed + mixed.T
+        out = []
+        for family in self.families:
+            modes = 0 if self.act.kinks else _modes(family, r, wr)
+            table = np.zeros((family.rank, 2, self.panels, family.rank, COUNT))
+            if modes:
+                _by_modes(family, theta, r, wr, modes, table)
+            else:
+                _by_wedges(family, theta, r, wr, high, table)
+            out.append(table)
         return out
 
     def mean(self) -> Array:
@@ -189,8 +255,7 @@ class SpanDual:
             theta = self.angles()
             slope = self.tables[1]
             values = np.empty_like(slope)
-            edge = (math.pi / 2) * 0.5 ** np.arange(self.panels + 1)
-            edge[-1] = 0.0
+            edge = (math.pi / 2) * edges(self.panels)
 
             def part(side: int, k: int, start: float, stop: float) -> Array:
                 t = start + (stop - start) * node
@@ -243,10 +308,7 @@ class SpanDual:
 
     def _starts(self, wa: Sequence[Array], wb: Sequence[Array], left: Moments, right: Moments) -> list[Array]:
         """Return both duals at the angle 0, ``(E f^2 + E g^2 - E (f - g)^2) / 2``, from known moments."""
-        return [
-            0.5 * (h + k - np.sum(((u - v) @ family.r.T) ** 2, axis=1))
-            for family, u, v, h, k in zip(self.families, wa, wb, left, right)
-        ]
+        return [0.5 * (h + k - np.sum((u - v) ** 2, axis=1)) for u, v, h, k in zip(wa, wb, left, right)]
 
     def _vanishing(self, a: Array, b: Array, first: Array, second: Array) -> None:
         """Set the pairs of which one has no variance: products of means."""

@@ -1,7 +1,7 @@
 """Depth collapse: the whole network as one function of one angle, in Chebyshev panels.
 
 It applies where all inputs have one norm, or where the activation is positively
-homogeneous of degree one without biases. Panels halve towards both ends of the angle, since
+homogeneous of degree one without biases. Panels shrink towards both ends of the angle, since
 after L layers the kernel varies on the scale 1 / L there.
 """
 
@@ -14,43 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _pairs
-from ._closed import Dual
-from ._mehler import Basis, MehlerDual
+from ._interpolate import nodes, panels_to, powers
 from ._network import Diagonal, Network, diagonal
-from ._span import SpanDual, conversion, spannable, spanning_layers
+from ._span import SpanDual, spannable, spanning_layers
 
 Array = NDArray[Any]
-DEGREE = 16
-# So many evaluations of a dual cost no more by quadrature than by a table, which loses a digit,
+# So many evaluations of a dual cost no more by quadrature than by a table.
 DIRECT = 600
-# and so many by a series.
-_SERIES = 5000
-
-
-def nodes(panels: int) -> Array:
-    """Return Chebyshev points (panels, 17) in the fraction of a right angle, panel by panel."""
-    points = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
-    top = 0.5 ** np.arange(panels)[:, None]
-    x = top * (3.0 + points) / 4.0
-    x[-1] = top[-1] * (1.0 + points) / 2.0
-    return x
-
-
-def powers(values: Array) -> Array:
-    """Return power coefficients of the interpolants through `values` (..., 17) at the Chebyshev points."""
-    k = np.arange(DEGREE + 1)
-    phase = np.cos(np.pi * np.outer(k, k + 0.5) / (DEGREE + 1))
-    cheb = values @ phase.T * (2.0 / (DEGREE + 1))
-    cheb[..., 0] *= 0.5
-    return np.ascontiguousarray(cheb @ conversion(DEGREE + 1))
 
 
 def collapse(net: Network, radius: float, d: int) -> tuple[Array, Array]:
-    """Return tables (2, panels, 17) of the NNGP and NTK of points of norm ``radius sqrt(d)``, by angle.
+    """Return tables (2, panels, 16) of the NNGP and NTK of points of norm ``radius sqrt(d)``, by angle.
 
     Side 0 holds acute angles, side 1 the supplements of obtuse ones. Cost: a few hundred pairs.
     """
-    panels = max(3, math.ceil(math.log2(max(net.depth, 1))) + 3)
+    panels = panels_to(max(2.0, math.log2(max(net.depth, 1)) + 2.0))
     x = nodes(panels) * (math.pi / 2)
     square = np.array([radius**2])
     diag = diagonal(net, square)
@@ -73,7 +51,7 @@ def _plane(
         z = w * g * (1.0 - small if obtuse else small) / diag.q[0, 0]
         y = (w * g * (small if obtuse else 1.0 - small) + b) / diag.q[0, 0]
         raw = g * (2.0 * small - 1.0 if obtuse else 1.0 - 2.0 * small)
-        spans = spanned(net, diag, diag) if angles.size * net.depth > 200 else None
+        spans = spanned(net, diag, diag, angles.size)
         duals = None if spans is None else [f.paired for f in spans]
         return _pairs.walk(net, raw, wide.q, wide.q, d, first=(z, y), duals=duals)
     half = 0.5 * angles
@@ -86,26 +64,14 @@ def _plane(
     return k, t
 
 
-def spanned(net: Network, dx: Diagonal, dy: Diagonal, tol: float = 3e-12) -> list[SpanDual] | None:
-    """Return duals layer by layer, by tables; None where quadrature pair by pair is needed."""
-    if not net.depth:
+def spanned(
+    net: Network, dx: Diagonal, dy: Diagonal, pairs: int, tol: float = 1e-14
+) -> list[SpanDual] | None:
+    """Return duals for as many pairs, layer by layer, by tables.
+
+    None where the dual is closed, where it needs quadrature pair by pair, or where that costs no more.
+    """
+    if net.act.closed or pairs * net.depth <= DIRECT:
         return None
     layers = [np.concatenate(pair) for pair in zip(dx.q[:-1], dy.q[:-1])]
     return spanning_layers(net.act, layers, tol) if spannable(net.act, np.concatenate(layers)) else None
-
-
-def paired(
-    net: Network, dx: Diagonal, dy: Diagonal, pairs: int, tol: float = 3e-12
-) -> tuple[list[Dual] | None, list[SpanDual] | None]:
-    """Return duals, layer by layer, for as many single pairs: series to the last digit, or a table for many.
-
-    Neither where quadrature is needed, or costs no more.
-    """
-    evaluations = pairs * net.depth
-    if evaluations <= _SERIES and not net.act.closed and not net.act.kinks:
-        bases: dict[int, Basis] = {}
-        tops = np.maximum(dx.q[:-1].max(axis=1), dy.q[:-1].max(axis=1))
-        series = [MehlerDual(net.act, float(top), bases=bases) for top in tops]
-        if all(s.complete for s in series):
-            return [s.paired for s in series], None
-    return None, spanned(net, dx, dy, tol) if evaluations > DIRECT else None

@@ -29,7 +29,7 @@ from . import _pairs
 from ._engine import Engine, squares
 from ._inputs import check_inputs, largest_variance, matrix, widened
 from ._network import Network, diagonal, kernel_diagonal, make_network
-from ._table import paired
+from ._table import spanned
 
 __all__ = ["from_stax_std", "nngp", "nngp_ntk", "ntk", "rkhs_sqdist", "tiles"]
 
@@ -318,12 +318,12 @@ def rkhs_sqdist(
     dx = diagonal(net, squares(x), largest_variance(x.dtype))
     dy = dx if symmetric else diagonal(net, squares(other), largest_variance(x.dtype))
     out = np.zeros((x.shape[0], other.shape[0]))
-    duals, spans = paired(net, dx, dy, out.size)
+    spans = spanned(net, dx, dy, out.size)
     for i in range(x.shape[0]):
         cols = np.arange(i) if symmetric else np.arange(other.shape[0])
         if cols.size:
             rows = np.full(cols.size, i)
-            out[i, cols] = _pairs.recompute(net, x, other, dx, dy, rows, cols, duals=duals, spans=spans)[2]
+            out[i, cols] = _pairs.recompute(net, x, other, dx, dy, rows, cols, spans=spans)[2]
     if symmetric:
         out += out.T
     return out.astype(x.dtype)
