@@ -5,6 +5,8 @@ layers make 1e-13 of it. What remains is the rounding of Ddot and of the varianc
 three units of 1.1e-16 a layer: below 4e-14 at depth 100, against a bar of 1e-13.
 """
 
+from dataclasses import replace
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from scipy import special
 from tests.infinite_width.generate_near_duplicates import STEP, X
 from tests.infinite_width.test_near_duplicates import mp_dual, reference
 from theorylab.infinite_width import _quadrature, duals, kernels
+from theorylab.infinite_width._interpolate import edges, nodes, powers
 from theorylab.infinite_width._network import diagonal, make_network
 from theorylab.infinite_width._span import spanning
 from theorylab.infinite_width._table import spanned
@@ -76,9 +79,9 @@ def test_gauss_rule(n):
             assert abs(float(wi) * (1 - (2 * node - 1) ** 2) * slope**2 - 1) < 1.5e-16
 
 
-@pytest.mark.parametrize(("z", "bound"), [(0.0, 2e-15), (1e-12, 2e-15), (1e-8, 4e-15), (0.03, 2e-14)])
+@pytest.mark.parametrize(("z", "bound"), [(0.0, 2e-15), (1e-12, 2e-15), (1e-8, 2e-15), (0.03, 4e-15)])
 def test_spans_of_close_points(z, bound):
-    """Near the angle 0 spans take the known moments and a small change; elsewhere they lose a digit."""
+    """Near the angle 0 spans take the known moments and a small change."""
     act = duals.get(special.erf)
     span = spanning(act, np.array([0.05, 6.0]))
     q = np.array([0.06, 0.3, 1.0, 2.5, 5.9])
@@ -107,12 +110,61 @@ def test_large_variances(a, rho):
     assert abs(float(got[1] - want[1])) < 2e-15
 
 
-def test_table_of_many_pairs():
+@pytest.mark.parametrize(
+    ("name", "fn"), [("erf", special.erf), ("gelu", _gelu), ("gabor", lambda x: np.exp(-x * x) * np.sin(x))]
+)
+@pytest.mark.parametrize("top", [6.0, 400.0])
+def test_spans_at_all_angles(name, fn, top):
+    """Cosine series of smooth functions, weights and panels together: some roundings of the norms, no more.
+
+    Of D alone: taking the derivative of a plain function is not what is tested here.
+    """
+    rng = np.random.default_rng(3)
+    a = np.exp(rng.uniform(np.log(0.05), np.log(top), 300))
+    b = np.clip(a * np.exp(0.3 * rng.standard_normal(300)), 0.05, top)
+    theta = np.concatenate([rng.uniform(0.0, np.pi, 200), 10.0 ** rng.uniform(-4.0, 0.0, 100)])
+    z, y = np.sin(0.5 * theta) ** 2, np.cos(0.5 * theta) ** 2
+    args = (a, b, np.sqrt(a * b) * (y - z), z, y)
+    act, exact = replace(duals.get(fn), dfn=fn, kinks=()), duals.get(name)
+    value = spanning(act, np.array([0.05, top])).paired(*args)[0]
+    norms = np.sqrt(exact.moments(a)[0] * exact.moments(b)[0])
+    assert np.abs((value - exact.dual(*args)[0]) / norms).max() < 2e-14
+
+
+@pytest.mark.parametrize("act", ["softsign", "elu", "tanh"])
+def test_table_of_many_pairs(act):
     """A table stands for the quadrature, and must not lose what that keeps."""
-    act = duals.get("softsign")
+    act = duals.get(act)
     net = make_network(1, act, 2.0, 0.01)
     diag = diagonal(net, np.array([0.018, 0.02]))
-    (dual,) = spanned(net, diag, diag)
-    a, z = np.full(4, float(diag.q[0, 1])), np.array([1e-12, 1e-6, 1e-2, 0.4])
+    (dual,) = spanned(net, diag, diag, 1000)
+    z = np.array([1e-12, 1e-6, 1e-2, 0.4, 0.9])
+    a = np.full(5, float(diag.q[0, 1]))
     args = (a, a, a * (1.0 - 2.0 * z), z, 1.0 - z)
-    np.testing.assert_allclose(dual.paired(*args), act.dual(*args), rtol=2e-14)
+    np.testing.assert_allclose(dual.paired(*args), act.dual(*args), rtol=5e-15)
+
+
+@pytest.mark.parametrize(("w", "depth"), [(1.5, 30), (2.0, 100)])
+def test_many_near_duplicates(w, depth):
+    """Thousands of pairs by tables, in chaotic layers, against the closed dual of the same function."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(4)
+    points = x + 10.0 ** rng.uniform(-8, -1, (40, 1)) * rng.standard_normal((40, 4))
+    common = {"depth": depth, "w_var": w, "b_var": 0.01}
+    for kernel in (kernels.nngp, kernels.ntk, kernels.rkhs_sqdist):
+        got, want = (kernel(points, activation=act, **common) for act in (special.erf, "erf"))
+        np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
+@pytest.mark.parametrize("panels", [3, 12])
+def test_panels(panels):
+    """Interpolants reproduce polynomials of degree 15 on every panel, to the rounding of their values."""
+    x = nodes(panels)
+    assert x.max() < 1.0
+    assert x.min() > 0.0
+    edge = edges(panels)
+    coefficients = powers(np.cos(12.0 * np.arccos(x)))
+    y = np.linspace(-1.0, 1.0, 41)
+    between = 0.5 * ((edge[:-1] + edge[1:])[:, None] + (edge[:-1] - edge[1:])[:, None] * y)
+    value = np.polynomial.polynomial.polyval(y, coefficients.T)
+    np.testing.assert_allclose(value, np.cos(12.0 * np.arccos(between)), atol=1e-13)

@@ -76,8 +76,10 @@ class Engine:
         # what float32 cannot hold need not be spanned
         self.loss = 1e-14 if self.dtype == np.float64 else 1e-7
         close = _CLOSE[self.dtype.char]
-        if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
-            close = 0.3 if self.n * self.m <= _FEW else 2e-2
+        if (self.touchy or rough) and self.n * self.m <= _FEW:
+            close = 0.3  # few pairs cost little, and then all but the distant ones are worth it
+        elif self.touchy:
+            close = 2e-2
         elif net.depth > 10:
             close = max(close, 1e-2)
         self.bound = 1.0 - 2.0 * close

@@ -96,7 +96,7 @@ def _place(x: float, panels: int) -> tuple[int, float]:
 
 
 @jit(fastmath=_FAST)
-def _horner(table: Array, o: int, y: float) -> float:
+def _horner(table: Array, o: int, y: float) -> Any:
     """Sum sixteen powers of `y` with coefficients from `o` on; even and odd ones in two chains."""
     y2 = y * y
     even = table[o + 14]

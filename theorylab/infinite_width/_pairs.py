@@ -22,7 +22,6 @@ from .duals import Activation
 
 Array = NDArray[Any]
 _CHUNK = 1024
-_FEW = 16
 
 
 def start(X: Array, Y: Array) -> tuple[Array, Array, Array, Array]:
@@ -76,8 +75,6 @@ def _activate(
     new_a, new_b = np.sqrt(ha), np.sqrt(hb)
     if span is not None:
         gap, change, spread = span.step(alpha, beta, diff, e, left, right)
-        if alpha.size <= _FEW:  # cheap enough to be exact to the last digit
-            change, spread = radial(act, alpha, beta, diff)
         total = new_a + new_b
         new_diff = change / np.where(total > 0, total, 1.0)
         return new_a, new_b, new_diff, np.maximum(0.5 * (spread - new_diff**2), 0.0) + gap

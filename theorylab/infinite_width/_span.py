@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dct
 from scipy.linalg import qr
 
 from ._activations import Activation
 from ._closed import angle
+from ._family import Family, by_modes, by_wedges, graded, modes_needed
 from ._interpolate import (
     COUNT,
     POINTS,
@@ -34,12 +34,8 @@ from ._interpolate import (
 from ._quadrature import gauss_moment, legendre
 
 Array = NDArray[np.float64]
-_NODES = 16  # of a quadrature panel
-_CANDIDATES = 10  # functions tried for each factor 2 of the standard deviation
 _LOWEST = 60  # variances 2^-60 below the largest are as good as zero
 _ROOM = 1 << 14  # numbers that a buffer may hold
-_MODES = 1 << 14  # Chebyshev polynomials at most
-_BUFFER = 1 << 21
 _HIGHEST = 2.0**24  # beyond, the rules of a table would need millions of nodes
 _RATIO = 2.5  # norms further apart lose no digits in a difference
 
@@ -49,138 +45,6 @@ Moments = tuple[Array, Array]
 
 
 _SIGNS = (-1.0) ** np.arange(COUNT)
-
-
-def _graded(stops: tuple[float, ...], halvings: int) -> tuple[Array, Array]:
-    """Return Gauss-Legendre nodes and weights on panels that halve towards zero below the first stop."""
-    node, weight = legendre(_NODES)
-    cuts = np.array([0.0, *(stops[0] * 0.5 ** np.arange(halvings, 0, -1)), *stops])
-    width = np.diff(cuts)[:, None]
-    return (cuts[:-1, None] + width * node).ravel(), (width * weight).ravel()
-
-
-class Family:
-    """The functions ``x -> f(alpha x)`` for alpha in ``[low, high]``, spanned by a few orthonormal ones."""
-
-    def __init__(self, f: Callable[[Array], Array], low: float, high: float, tol: float) -> None:
-        self.f = f
-        octaves = math.log2(high / low)
-        halvings = max(0, math.ceil(math.log2(high)))
-        x, weight = _graded((0.5, 1.0, 2.5, 5.0, 9.0), halvings)
-        self.x = np.concatenate([-x, x])
-        self.root = np.sqrt(np.tile(weight * np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi), 2))
-        count = max(24, math.ceil(_CANDIDATES * octaves))
-        s = np.cos(np.pi * (np.arange(count) + 0.5) / count)
-        alpha = np.sqrt(low * high) * (high / low) ** (0.5 * s)
-        F = self._samples(alpha)
-        norm = np.linalg.norm(F, axis=0)
-        norm[norm == 0.0] = 1.0
-        q, r, order = qr(F / norm, mode="economic", pivoting=True)
-        size = np.abs(np.diag(r))
-        self.rank = max(1, int(np.count_nonzero(size > tol * size[0])))
-        self.q = q[:, : self.rank]
-        self.alpha = alpha[order[: self.rank]]
-        self._mix = np.linalg.inv(r[: self.rank, : self.rank] * norm[order[: self.rank]]).T
-        half = x.size
-        self.odd = bool(np.array_equal(F[:half], -F[half:]))
-
-    def _samples(self, alpha: Array) -> Array:
-        return np.asarray(self.f(alpha * self.x[:, None])) * self.root[:, None]
-
-    def weights(self, alpha: Array) -> Array:
-        """Return coordinates (rank, len(alpha)) of ``x -> f(alpha x)``."""
-        return self.q.T @ self._samples(alpha)
-
-    def basis(self, u: Array, weight: Array) -> Array:
-        """Return the orthonormal functions at `u` times `weight`, (rank, *u.shape).
-
-        The later ones are differences of many, with noise as large as their coordinates are small.
-        """
-        values = np.asarray(self.f(self.alpha[:, None] * u.ravel())) * weight.ravel()
-        return (self._mix @ values).reshape(-1, *u.shape)
-
-
-def _modes(family: Family, r: Array, wr: Array) -> int:
-    """Return how many Chebyshev polynomials on ``[-r, r]`` the family's steepest function needs, 0 if too many."""
-    steep = float(family.alpha.max())
-    n = 64
-    while n <= _MODES:
-        c = _chebyshev(family.f(steep * np.outer(r, _circle(n))))
-        power = wr @ (c * c)
-        if power[-n // 8 :].sum() <= 1e-17 * power.sum():
-            return n
-        n *= 2
-    return 0
-
-
-def _circle(n: int) -> Array:
-    """Return the cosines of `n` equidistant angles, odd as a sequence to the last digit."""
-    half = np.sin(np.pi * (n - 1 - 2 * np.arange(n // 2)) / (2 * n))
-    return np.concatenate([half, -half[::-1]])
-
-
-def _chebyshev(values: Array) -> Array:
-    """Return coefficients of cosines from values at equidistant angles, orthonormal on the half circle."""
-    c = np.asarray(dct(values, type=2, norm="ortho", axis=-1))
-    return c / math.sqrt(values.shape[-1])
-
-
-def _by_modes(family: Family, theta: Array, r: Array, wr: Array, modes: int, table: Array) -> None:
-    """Fill `table` from ``D_kl = sum_m c_m cos(m theta)``: ``f(r cos t)`` is a series of cosines.
-
-    ``u = r cos t`` and ``v = r cos(t - theta)``, so that c_m is the mean over r of products of coefficients.
-    """
-    rank, points = family.rank, _circle(modes)
-    c = np.zeros((modes, rank, rank))
-    step = max(1, _BUFFER // (rank * modes))
-    for low in range(0, r.size, step):
-        part = slice(low, low + step)
-        u = np.outer(r[part], points)
-        values = _chebyshev(family.basis(u, np.sqrt(np.broadcast_to(wr[part, None], u.shape))))
-        across = np.ascontiguousarray(values.transpose(2, 0, 1))
-        c += across @ across.transpose(0, 2, 1)
-    m = np.arange(modes)
-    for side in (0, 1):
-        turns = np.cos(np.multiply.outer(theta, m)) * (1.0 if side == 0 else (-1.0) ** m)
-        table[:, side] = np.einsum("kim,mpq->pkqi", turns, c, optimize=True)
-
-
-def _by_wedges(family: Family, theta: Array, r: Array, wr: Array, high: int, table: Array) -> None:
-    """Fill `table` wedge by wedge in polar coordinates, where one set of values serves theta and pi - theta."""
-    for (k, i), t in np.ndenumerate(theta):
-        for side, width in ((0, t), (1, math.pi - t)):
-            half, wx = _graded((0.5,), max(0, high + 1 + math.ceil(math.log2(width / math.pi))))
-            x, wx = np.concatenate([half, 1.0 - half[::-1]]), np.concatenate([wx, wx[::-1]])
-            sine = np.sin(width * x)[:, None]
-            step = max(1, 512 // x.size)
-            for low in range(0, r.size, step):
-                part = slice(low, low + step)
-                weight = np.sqrt(width * wx[:, None] * wr[part] / (2.0 * math.pi))
-                same, mixed = _products(family, sine * r[part], weight)
-                table[:, 1 - side, k, :, i] += same
-                table[:, side, k, :, i] += mixed
-
-
-def _products(family: Family, u: Array, weight: Array) -> tuple[Array, Array]:
-    """Return sums over points in a wedge, and their mirror images in it, of products of all functions.
-
-    First with arguments of one sign, both and both turned, then of two. `u` (m, r) runs from edge to edge.
-    """
-    m, rank = u.shape[0] // 2, family.rank
-
-    def flat(values: Array, rows: slice) -> Array:
-        return values[:, rows].reshape(rank, -1)
-
-    near, far, every, turned = slice(0, m), slice(None, m - 1, -1), slice(None), slice(None, None, -1)
-    up = family.basis(u, weight)
-    same = flat(up, near) @ flat(up, far).T
-    if family.odd:
-        same = 2.0 * (same + same.T)
-        return same, -same
-    down = family.basis(-u, weight)
-    same += flat(down, near) @ flat(down, far).T
-    mixed = flat(down, every) @ flat(up, turned).T
-    return same + same.T, mixed + mixed.T
 
 
 def _panelled(f: Callable[[Array], Array], low: int, panels: int) -> Array:
@@ -234,17 +98,17 @@ class SpanDual:
 
     def _tables(self, high: int) -> list[Array]:
         """Return ``D_kl`` of both families at all angles, (rank, 2, panels, rank, 16)."""
-        r, wr = _graded((1.0, 2.5, 5.0, 9.0), max(0, high - 1))
+        r, wr = graded((1.0, 2.5, 5.0, 9.0), max(0, high - 1))
         wr = wr * r * np.exp(-0.5 * r * r)
         theta = self.angles()
         out = []
         for family in self.families:
-            modes = 0 if self.act.kinks else _modes(family, r, wr)
+            modes = modes_needed(family, r, wr, not self.act.kinks)
             table = np.zeros((family.rank, 2, self.panels, family.rank, COUNT))
             if modes:
-                _by_modes(family, theta, r, wr, modes, table)
+                by_modes(family, theta, r, wr, modes, table)
             else:
-                _by_wedges(family, theta, r, wr, high, table)
+                by_wedges(family, theta, r, wr, high, table)
             out.append(table)
         return out
 
@@ -410,7 +274,7 @@ def octaves(q: Array) -> tuple[int, int]:
     return min(math.floor(0.5 * math.log2(bottom) + 1e-12), high - 1), high
 
 
-def spanning(act: Activation, q: Array, tol: float = 3e-12) -> SpanDual:
+def spanning(act: Activation, q: Array, tol: float = 1e-14) -> SpanDual:
     """Return a dual for the variances `q`."""
     return span_dual(act, *octaves(q), tol)
 
