@@ -246,17 +246,20 @@ def weigh(q: Array, table: Array, low: int) -> Array:
 
 
 @jit(fastmath=_FAST)
-def between(beta: Array, diff: Array, table: Array, low: int, node: Array, weight: Array, out: Array) -> None:
-    """Integrate panels (panels, 16, rows + 1) over standard deviations from `beta` to ``beta + diff``.
+def between(
+    alpha: Array, beta: Array, diff: Array, table: Array, low: int, node: Array, weight: Array, out: Array
+) -> None:
+    """Integrate panels (panels, 16, rows + 1) over standard deviations from `beta` to `alpha`.
 
-    `out` (2, n) takes the last row's integral, and the squared norm of the others.
+    `out` (2, n) takes the last row's integral, and the squared norm of the others. `diff` is the distance
+    to all its digits; as a place it would feed its own error back, layer by layer.
     """
     rows = table.shape[2]
     total, value = np.empty(rows), np.empty(rows)
     for i in range(beta.size):
         total[:] = 0.0
         for t in range(node.size):
-            s = max(beta[i] + node[t] * diff[i], 1e-150)
+            s = max(beta[i] + node[t] * (alpha[i] - beta[i]), 1e-150)
             _polynomials(s * s, table, low, value)
             for p in range(rows):
                 total[p] += weight[t] * value[p]

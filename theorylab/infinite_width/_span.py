@@ -246,7 +246,7 @@ class SpanDual:
         cuts = np.array([0.0, 0.25, 0.75, 1.0])
         width = np.diff(cuts)[:, None]
         node, weight = (cuts[:-1, None] + width * node).ravel(), (width * weight).ravel()
-        between(beta, diff, self.slopes(), self.low, node, weight, out)
+        between(alpha, beta, diff, self.slopes(), self.low, node, weight, out)
         if apart.size:
             at = np.zeros_like(top), np.full_like(top, math.pi)
             pairs(wa[0], wb[0], *at, self.tables[0], np.empty(0), top)
