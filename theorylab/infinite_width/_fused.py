@@ -89,6 +89,9 @@ def slopes(
     C: Array,
     K: Array,
     T: Array,
+    row: int,
+    col: int,
+    work: Array,
     U: Array,
     V: Array,
     Ui: Array,
@@ -99,31 +102,33 @@ def slopes(
     ca: Array,
     cb: Array,
     p: Any,
-    want_t: bool,
 ) -> None:
-    """Piecewise linear activations: fill `K` and `T` of one tile from inner products `C`, all of one dtype.
+    """Piecewise linear activations: fill a tile of `K` and of `T` from inner products `C`, all of one dtype.
 
-    `K` carries ``delta = 1 - rho``, which deep layers drive to zero. As ``(u, sqrt(b) v)`` is a
-    unit vector, ``1 - u_i u_j - b v_i v_j`` is half a squared distance and nothing cancels.
+    Its corner is at ``(row, col)``; an empty `K` or `T` is not wanted. A row travels through the layers
+    in `work` (2, >= m). There `R` carries ``delta = 1 - rho``, which deep layers drive to zero. As
+    ``(u, sqrt(b) v)`` is a unit vector, ``1 - u_i u_j - b v_i v_j`` is half a squared distance and
+    nothing cancels.
     """
     real = C.dtype.type
     zero, one, half_pi, inv_pi = real(0), real(1), real(_HALF_PI), real(_INV_PI)
     n, m = C.shape
     pi = half_pi + half_pi
+    want_t = T.size > 0
+    R, S = work[0, :m], work[1, :m]
     for i in range(n):
-        R = K[i]
-        S = T[i] if want_t else C[i]
+        c = C[i]
         u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
         u0, v0 = U[0], V[0]
         if want_t:
             for j in range(m):
-                x = C[i, j] * (u * u0[j])
+                x = c[j] * (u * u0[j])
                 y = v * v0[j]
                 R[j] = max(one - x - beta * y, zero)
                 S[j] = alpha0 * x + beta0 * y
         else:
             for j in range(m):
-                R[j] = max(one - C[i, j] * (u * u0[j]) - beta * (v * v0[j]), zero)
+                R[j] = max(one - c[j] * (u * u0[j]) - beta * (v * v0[j]), zero)
         for l in range(1, U.shape[0]):
             u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
             ul, vl = U[l], V[l]
@@ -145,11 +150,14 @@ def slopes(
                     turn = one - p * inv_pi * theta
                     S[j] = uu * (alpha0 * (one - down) + turn * S[j]) + beta0 * y
         scale = gi[i]
-        for j in range(m):
-            R[j] = (one - R[j]) * (scale * g[j])
-        if want_t:
+        if K.size:
+            out = K[row + i, col : col + m]
             for j in range(m):
-                S[j] *= scale * g[j]
+                out[j] = (one - R[j]) * (scale * g[j])
+        if want_t:
+            out = T[row + i, col : col + m]
+            for j in range(m):
+                out[j] = S[j] * (scale * g[j])
 
 
 @jit(fastmath=_FAST)
@@ -157,6 +165,9 @@ def erf(
     C: Array,
     K: Array,
     T: Array,
+    row: int,
+    col: int,
+    work: Array,
     U: Array,
     V: Array,
     Ui: Array,
@@ -167,26 +178,26 @@ def erf(
     ca: Array,
     cb: Array,
     p: Any,
-    want_t: bool,
 ) -> None:
-    """Error-function family. `K` carries ``r = 2 c n_i n_j``, with ``n = (1 + 2 q)^(-1/2)``."""
+    """Error-function family, as :func:`slopes`; `R` carries ``r = 2 c n_i n_j``, ``n = (1 + 2 q)^(-1/2)``."""
     real = C.dtype.type
     zero, one, half_pi = real(0), real(1), real(_HALF_PI)
     n, m = C.shape
+    want_t = T.size > 0
+    R, S = work[0, :m], work[1, :m]
     for i in range(n):
-        R = K[i]
-        S = T[i] if want_t else C[i]
+        c = C[i]
         u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
         u0, v0 = U[0], V[0]
         if want_t:
             for j in range(m):
-                x = C[i, j] * (u * u0[j])
+                x = c[j] * (u * u0[j])
                 y = v * v0[j]
                 R[j] = x + beta * y
                 S[j] = alpha0 * x + beta0 * y
         else:
             for j in range(m):
-                R[j] = C[i, j] * (u * u0[j]) + beta * (v * v0[j])
+                R[j] = c[j] * (u * u0[j]) + beta * (v * v0[j])
         for l in range(1, U.shape[0]):
             u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
             ul, vl = U[l], V[l]
@@ -203,11 +214,14 @@ def erf(
                 if want_t:
                     S[j] = alpha0 * x + beta0 * y + S[j] * uu / w
         scale = gi[i]
-        for j in range(m):
-            R[j] *= scale * g[j]
-        if want_t:
+        if K.size:
+            out = K[row + i, col : col + m]
             for j in range(m):
-                S[j] *= scale * g[j]
+                out[j] = R[j] * (scale * g[j])
+        if want_t:
+            out = T[row + i, col : col + m]
+            for j in range(m):
+                out[j] = S[j] * (scale * g[j])
 
 
 @jit
@@ -231,23 +245,15 @@ def close_pairs(C: Array, s: Array, si: Array, bound: float, rows: Array, cols: 
 
 
 @jit
-def store(tile: Array, A: Array, i0: int, j0: int, transpose: bool) -> None:
-    """Copy a tile from the cache to its place in `A`, and to the mirrored place if asked."""
-    n, m = tile.shape
-    for i in range(n):
-        for j in range(m):
-            A[i0 + i, j0 + j] = tile[i, j]
-    if transpose:
-        for ib in range(0, n, 16):
-            top = min(ib + 16, n)
-            for j in range(m):
-                for i in range(ib, top):
-                    A[j0 + j, i0 + i] = tile[i, j]
-
-
-@jit
-def symmetrise(A: Array) -> None:
-    """Copy the lower triangle of a square tile to the upper one."""
-    for i in range(A.shape[0]):
-        for j in range(i):
-            A[j, i] = A[i, j]
+def mirror(A: Array, i0: int, i1: int, j0: int, j1: int) -> None:
+    """Copy ``A[i0:i1, j0:j1]`` to its mirrored place; of a block on the diagonal its lower half."""
+    if i0 == j0:
+        for i in range(i0, i1):
+            for j in range(j0, i):
+                A[j, i] = A[i, j]
+        return
+    for low in range(i0, i1, 64):
+        top = min(low + 64, i1)
+        for j in range(j0, j1):
+            for i in range(low, top):
+                A[j, i] = A[i, j]
