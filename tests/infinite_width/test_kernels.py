@@ -402,35 +402,36 @@ def test_inputs_of_extreme_norm(depth, act, scale):
     np.testing.assert_allclose(distance, kernels.rkhs_sqdist(X, **common), rtol=1e-11)
 
 
-@pytest.mark.parametrize("given", [False, True])
-@pytest.mark.parametrize("act", ["relu", "erf", "gelu"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_peak_memory(dtype, act, given):
-    """Two outputs and the buffers of one tile: within ten per cent of the outputs."""
-    x = RNG.normal(size=(3000, 20)).astype(dtype)
-    y = x[::-1].copy() if given else None
-    common = {"depth": 2, "activation": act, "w_var": 1.5, "b_var": 0.1}
-    kernels.nngp_ntk(x[:300], x[:300] if given else None, **common)
+def peak_over_outputs(x, y, **common):
+    """Peak memory of a call, in units of its two outputs."""
+    few = x[:300]
+    kernels.nngp_ntk(few, None if y is None else few, **common)  # compiles
     tracemalloc.start()
     K, T = kernels.nngp_ntk(x, y, **common)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= 1.1 * (K.nbytes + T.nbytes)
+    return peak / (K.nbytes + T.nbytes)
 
 
-@pytest.mark.parametrize("w", [1.5, 20.0])
-@pytest.mark.parametrize("act", ["tanh", "elu", "softplus"])
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize(
+    ("act", "n"), [("relu", 1000), ("erf", 1000), ("gelu", 1500), ("gabor", 1500), ("erf", 3000)]
+)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_peak_memory_by_quadrature(dtype, act, w):
-    """Tables, their making and the buffers of one tile: within ten per cent of 32 MB or 64 MB."""
-    x = np.random.default_rng(2).normal(size=(2000, 20)).astype(dtype)
-    common = {"depth": 1, "activation": act, "w_var": w, "b_var": 0.1}
-    kernels.nngp_ntk(x[:100], **common)
-    tracemalloc.start()
-    K, T = kernels.nngp_ntk(x, **common)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak <= 1.1 * (K.nbytes + T.nbytes)
+def test_peak_memory(dtype, act, n, given):
+    """Two outputs and the buffers of one tile: within ten per cent of the outputs."""
+    x = RNG.normal(size=(n, 20)).astype(dtype)
+    y = x[::-1].copy() if given else None
+    assert peak_over_outputs(x, y, depth=2, activation=act, w_var=1.5, b_var=0.1) <= 1.1
+
+
+@pytest.mark.parametrize("n", [1000, 1500, 2000])
+@pytest.mark.parametrize(("act", "w"), [("tanh", 1.5), ("elu", 1.5), ("softplus", 20.0)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_peak_memory_by_quadrature(dtype, act, w, n):
+    """Tables, their making and the buffers of one tile: within ten per cent of 8 MB and more."""
+    x = np.random.default_rng(2).normal(size=(n, 20)).astype(dtype)
+    assert peak_over_outputs(x, None, depth=1, activation=act, w_var=w, b_var=0.1) <= 1.1
 
 
 @pytest.mark.parametrize("scale", [1e-16, 1e-20, 1e-30, 1e15])

@@ -142,7 +142,10 @@ def rectified_monomial(k: int) -> Dual:
 
 def unit_of(a: Array, b: Array) -> Any:
     """Return ``sqrt(a b)`` where the product would overflow, else 1: what to divide numbers by."""
-    g = np.sqrt(np.abs(np.real(a))) * np.sqrt(np.abs(np.real(b)))
+    left, right = np.sqrt(np.abs(np.real(a))), np.sqrt(np.abs(np.real(b)))
+    if float(left.max(initial=0.0)) * float(right.max(initial=0.0)) <= 1e140:
+        return 1.0
+    g = left * right
     return np.where(g > 1e140, g, 1.0)
 
 
@@ -233,12 +236,15 @@ def fourier(g: float) -> Dual:
 def gabor(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``exp(-x^2) sin x``; the derivative follows from Price's theorem, ``Ddot = dD / dc``."""
     u = unit_of(a, b)
-    linear, quad = 2.0 * (a + b) / u / u, 16.0 * (a / u) * (b / u) * z * y
-    delta, n = 1.0 / u / u + linear + quad, 0.5 * linear + quad
-    r, cu = c / u / u / delta, c / u
+    half = (a + b) / u / u
+    n = half + 16.0 * (a / u) * (b / u) * z * y
+    delta = 1.0 / u / u + half + n
+    del half  # large arrays: what is not needed any more goes
     outer = np.exp(-0.5 * n / delta) / np.sqrt(delta) / u
-    sh, ch = np.sinh(r), np.cosh(r)
-    slope = ch * (1.0 / u + 8.0 * cu * r) / (delta * u) + sh * 4.0 * r * (1.0 + (delta - n) / delta)
+    r, cu = c / u / u / delta, c / u
+    sh = np.sinh(r)
+    slope = np.cosh(r) * (1.0 / u + 8.0 * cu * r) / (delta * u)
+    slope = slope + sh * 4.0 * r * (1.0 + (delta - n) / delta)
     return outer * sh, outer * slope
 
 

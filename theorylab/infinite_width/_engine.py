@@ -20,6 +20,8 @@ from ._table import DIRECT, collapse, paired, spanned
 
 Array = NDArray[Any]
 TILE = 256
+# Outputs below this many bytes leave little room for buffers beside them.
+_SMALL = 12 << 20
 # Below this distance from +-1 a correlation has lost too many digits for the angle between two points.
 _CLOSE = {"d": 1e-4, "f": 1e-2}
 # Rounding errors of one operation, in K and T together, that smooth networks may add up to: 40 eps = 1e-14.
@@ -181,11 +183,16 @@ class Engine:
             done = self.tile(i0, i1, j0, j1)
             yield slice(i0, i1), slice(j0, j1), done.k, done.t if self.want_t else None
 
+    def _side(self, nbytes: int) -> int:
+        """Return the side of tiles for outputs of that size; with quadrature a tile has many temporaries."""
+        if self.net.act.closed:
+            return TILE
+        return TILE // 2 if nbytes > _SMALL else 3 * TILE // 8
+
     def into(self, K: Array | None, T: Array | None) -> None:
         """Fill whole matrices; the result does not depend on the number of threads."""
         k, t = (np.empty((0, 0), self.dtype) if A is None else np.asarray(A) for A in (K, T))
-        size = TILE if self.net.act.closed else TILE // 2
-        jobs = self.blocks(size)
+        jobs = self.blocks(size := self._side(k.nbytes + t.nbytes))
         queue = iter(jobs)
 
         def work() -> None:
