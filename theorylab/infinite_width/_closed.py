@@ -175,10 +175,11 @@ def gelu(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array
     return value, q + (h + cu / u / u / d0) / (2.0 * math.pi * root)
 
 
-def _exponents(a: Array, b: Array, c: Array, z: Array) -> tuple[Array, Array]:
-    """Return ``exp(c - m)`` and ``exp(-c - m)`` with ``m = (a + b) / 2``, the first without cancellation."""
-    gap = 0.5 * (np.sqrt(a) - np.sqrt(b)) ** 2 + 2.0 * np.sqrt(a) * np.sqrt(b) * z
-    return np.exp(-gap), np.exp(-c - 0.5 * (a + b))
+def _exponents(a: Array, b: Array, z: Array, y: Array) -> tuple[Array, Array]:
+    """Return ``exp(c - m)`` and ``exp(-c - m)`` with ``m = (a + b) / 2``, both without cancellation."""
+    left, right = np.sqrt(a), np.sqrt(b)
+    half, g = 0.5 * (left - right) ** 2, 2.0 * left * right
+    return np.exp(-half - g * z), np.exp(-half - g * y)
 
 
 def _odd(a: Array, b: Array, c: Array, plus: Array, minus: Array) -> Array:
@@ -190,13 +191,13 @@ def _odd(a: Array, b: Array, c: Array, plus: Array, minus: Array) -> Array:
 
 def sine(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``sin x``."""
-    plus, minus = _exponents(a, b, c, z)
+    plus, minus = _exponents(a, b, z, y)
     return _odd(a, b, c, plus, minus), 0.5 * (plus + minus)
 
 
 def cosine(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``cos x``."""
-    plus, minus = _exponents(a, b, c, z)
+    plus, minus = _exponents(a, b, z, y)
     return 0.5 * (plus + minus), _odd(a, b, c, plus, minus)
 
 
