@@ -321,9 +321,9 @@ def test_positive_semidefinite_for_ten_thousand_networks():
         w, b = 10.0 ** rng.uniform(-1, 0.6), rng.choice([0.0, 10.0 ** rng.uniform(-3, 1)])
         act, depth = acts[rng.integers(len(acts))], int(rng.integers(1, 6))
         for values in (x, x.astype(np.float32)) if draw % 8 == 0 else (x,):
-            for M in kernels.nngp_ntk(values, depth=depth, activation=act, w_var=w, b_var=b):
-                e = np.linalg.eigvalsh(M.astype(np.float64))
-                assert e[0] >= -8 * n * np.finfo(M.dtype).eps * max(e[-1], 1e-300), (act, depth, w, b)
+            both = np.stack(kernels.nngp_ntk(values, depth=depth, activation=act, w_var=w, b_var=b))
+            for e in np.linalg.eigvalsh(both.astype(np.float64)):
+                assert e[0] >= -8 * n * np.finfo(both.dtype).eps * max(e[-1], 1e-300), (act, depth, w, b)
 
 
 @settings(deadline=None, max_examples=40)

@@ -28,11 +28,15 @@ _SINC_SERIES = [(-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) for k in ran
 def sin_minus_tcos(t: Array) -> Array:
     """Return ``sin t - t cos t`` without cancellation at small `t`."""
     t = np.asarray(t)
+    direct = np.sin(t) - t * np.cos(t)
+    small = np.abs(t) < 0.5
+    if not small.any():
+        return np.asarray(direct)
     square = t * t
     series = np.zeros_like(square)
     for coefficient in reversed(_SINC_SERIES):
         series = series * square + coefficient
-    return np.asarray(np.where(np.abs(t) < 0.5, series * square * t, np.sin(t) - t * np.cos(t)))
+    return np.asarray(np.where(small, series * square * t, direct))
 
 
 def angle(z: Array, y: Array) -> tuple[Array, Array]:
@@ -44,10 +48,13 @@ def angle(z: Array, y: Array) -> tuple[Array, Array]:
 
 def arccosine(z: Array, y: Array) -> tuple[Array, Array]:
     """Return ``kappa_1(rho)`` and ``kappa_0(rho)`` of the rectifier, normalised to 1 at ``rho = 1``."""
+    if not np.any(z):  # points with themselves, as along the diagonal
+        one = np.ones(np.shape(z))
+        return one, one
     theta, other = angle(z, y)
-    near = 1.0 - 2.0 * z + sin_minus_tcos(theta) / math.pi
-    far = sin_minus_tcos(other) / math.pi
-    return np.where(z <= 0.5, near, far), other / math.pi
+    near = z <= 0.5
+    rest = sin_minus_tcos(np.where(near, theta, other)) / math.pi
+    return np.where(near, 1.0 - 2.0 * z + rest, rest), other / math.pi
 
 
 def geometric_mean(a: Array, b: Array) -> Array:
@@ -55,7 +62,8 @@ def geometric_mean(a: Array, b: Array) -> Array:
     with np.errstate(over="ignore", under="ignore"):
         product = a * b
         usual = (product > 1e-290) & (product < 1e290)
-        return np.where(usual, np.sqrt(product), np.sqrt(a) * np.sqrt(b))
+        root = np.sqrt(product)
+        return root if usual.all() else np.where(usual, root, np.sqrt(a) * np.sqrt(b))
 
 
 def slopes(al: float, be: float) -> Dual:

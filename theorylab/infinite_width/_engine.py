@@ -239,16 +239,16 @@ def amplification(net: Network, diag: Diagonal) -> float:
     """
     if not net.depth:
         return 0.0
-    reach, total = np.ones(diag.q.shape[1]), np.zeros(diag.q.shape[1])
-    step = 1e-6
+    q, following, step = diag.q[:-1], diag.q[1:], 1e-6
     with np.errstate(all="ignore"):
+        z = np.full_like(q, step)
+        slope = net.act.dual(q, q, q * (1.0 - 2.0 * step), z, 1.0 - z)[1]
+        safe = np.where(diag.slope != 0, diag.slope, 1.0)
+        bend = np.abs(diag.slope - slope) / np.abs(2.0 * step * safe)
+        growth = np.where(following > 0, q / np.where(following > 0, following, 1.0), 0.0)
+        gain = np.array(net.w[1:])[:, None] * np.abs(diag.slope) * growth
+        reach, total = np.ones(q.shape[1]), np.zeros(q.shape[1])
         for layer in range(net.depth):
-            q, following = diag.q[layer], diag.q[layer + 1]
-            z = np.full_like(q, step)
-            slope = net.act.dual(q, q, q * (1.0 - 2.0 * step), z, 1.0 - z)[1]
-            here = diag.slope[layer]
-            safe = np.where(here != 0, here, 1.0)
-            total += reach * np.abs(here - slope) / np.abs(2.0 * step * safe)
-            growth = np.where(following > 0, q / np.where(following > 0, following, 1.0), 0.0)
-            reach = reach * net.w[layer + 1] * np.abs(here) * growth + 1.0
+            total += reach * bend[layer]
+            reach = reach * gain[layer] + 1.0
     return float(np.nan_to_num(reach + total, nan=np.inf).max(initial=0.0))

@@ -159,10 +159,12 @@ def _sampled_radial(act: Activation, alpha: Array, beta: Array, diff: Array) -> 
         upper, lower = act.fn(al * x), act.fn(be * x)
         ratio = np.abs(df) / np.maximum(np.maximum(al, be), 0.2)
         near = ratio < 0.05
-        t, wt = legendre(4 if np.all(ratio < 1e-6) else 16)
-        slope = np.zeros_like(al * x)
-        for ti, wi in zip(t, wt):
-            slope += wi * act.dfn((be + ti * df) * x)
-        step = np.where(near, df * x * slope, upper - lower)
+        step = upper - lower
+        if near.any():
+            widest = float(ratio[near].max())
+            slope = np.zeros_like(step)
+            for ti, wi in zip(*legendre(4 if widest < 1e-6 else 8 if widest < 1e-3 else 16)):
+                slope += wi * act.dfn((be + ti * df) * x)
+            step = np.where(near, df * x * slope, step)
         first[sl], second[sl] = (step * (upper + lower)) @ weight, (step * step) @ weight
     return first, second
