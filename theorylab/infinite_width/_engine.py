@@ -100,7 +100,7 @@ class Engine:
         duals = None
         if not net.act.closed and self.n * self.m * net.depth > DIRECT:
             duals = spanned(net, self.dx, self.dy, self.loss)
-        return stepwise(net, self.dx, self.dy, self.d, duals)
+        return stepwise(net, self.dx, self.dy, self.d, duals, self.symmetric)
 
     # -- tiles -----------------------------------------------------------------------------------
 

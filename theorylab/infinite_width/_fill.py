@@ -66,14 +66,22 @@ def inverse_root(s: Array) -> Array:
     return np.where(s > 0, 1.0 / np.sqrt(np.where(s > 0, s, 1.0)), 0.0)
 
 
-def stepwise(net: Network, dx: Diagonal, dy: Diagonal, d: int, duals: Sequence[Dual] | None) -> Fill:
-    """Any activation, layer by layer in float64; `duals` replace quadrature."""
+def stepwise(
+    net: Network, dx: Diagonal, dy: Diagonal, d: int, duals: Sequence[Dual] | None, symmetric: bool
+) -> Fill:
+    """Any activation, layer by layer in float64; `duals` replace quadrature.
 
-    # a dozen float64 temporaries: narrow strips keep them small
+    Of a symmetric tile the part well above the diagonal is left out.
+    """
+    # narrow strips keep a dozen float64 temporaries small; quadrature costs far more than a strip
+    strip = _STRIP if net.act.closed or duals is not None else _STRIP // 4
+
     def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
-        for low in range(i0, i1, _STRIP):
-            raw = tile.gram[low - i0 : low - i0 + _STRIP].astype(np.float64) / d
-            qa, qb = dx.q[:, low : low + raw.shape[0], None], dy.q[:, None, j0:j1]
+        for low in range(i0, i1, strip):
+            high = min(low + strip, i1)
+            end = high if symmetric and i0 == j0 else j1
+            raw = tile.gram[low - i0 : high - i0, : end - j0].astype(np.float64) / d
+            qa, qb = dx.q[:, low:high, None], dy.q[:, None, j0:end]
             tile.paste(low - i0, *_pairs.walk(net, raw, qa, qb, d, duals=duals))
 
     return fill
