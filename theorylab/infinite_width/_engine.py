@@ -65,9 +65,8 @@ class Engine:
         self.delicate = net.depth > 0 and (kinked or net.act.degree == 0 or self.touchy or rough)
         # where the slope does not jump, Ddot has no square root of the rounding error of a correlation
         self.bent = rough and not _jumps(net.act)
-        self.loss = (
-            3e-12 if self.dtype == np.float64 else 1e-7
-        )  # what float32 cannot hold need not be spanned
+        # what float32 cannot hold need not be spanned
+        self.loss = 3e-12 if self.dtype == np.float64 else 1e-7
         close = _CLOSE[self.dtype.char]
         if self.touchy:  # few pairs cost little, and then all but the distant ones are worth it
             close = 0.3 if self.n * self.m <= _FEW else 2e-2
