@@ -1,10 +1,11 @@
-"""Generate the polynomials of ``arcsin(sqrt x) / sqrt x`` on [0, 1/2] used by the fused kernels.
+"""Generate the polynomials of ``arcsin(sqrt x) / sqrt x`` used by the compiled kernels.
 
 Chebyshev interpolation in 60 digits, converted to powers of x in 60 digits. Run by hand::
 
     python tests/infinite_width/generate_arcsine.py
 
-Prints the coefficients and the largest relative error over 4001 points.
+Prints the coefficients and the largest relative error over a grid: degrees 18 and 9 on [0, 1/2] for
+angles up to pi / 4 in both precisions, degree 10 for angles up to pi / 8 in double precision.
 """
 
 import mpmath as mp
@@ -16,9 +17,9 @@ def ratio(x):
     return mp.asin(mp.sqrt(x)) / mp.sqrt(x) if x else mp.mpf(1)
 
 
-def powers(degree):
+def powers(degree, top):
     n = degree + 1
-    nodes = [mp.mpf(1) / 4 + mp.cos(mp.pi * (2 * k + 1) / (2 * n)) / 4 for k in range(n)]
+    nodes = [top / 2 * (1 + mp.cos(mp.pi * (2 * k + 1) / (2 * n))) for k in range(n)]
     rows = mp.matrix(n, n)
     for i, x in enumerate(nodes):
         for j in range(n):
@@ -27,11 +28,10 @@ def powers(degree):
 
 
 if __name__ == "__main__":
-    for degree in (18, 9):
-        c = powers(degree)
-        error = max(
-            abs(mp.polyval(c[::-1], mp.mpf(k) / 8000) / ratio(mp.mpf(k) / 8000) - 1)
-            for k in range(0, 4001, 25)
-        )
-        print(f"degree {degree}: largest relative error {mp.nstr(error, 3)}")
+    for degree, angle in ((18, mp.pi / 4), (9, mp.pi / 4), (10, mp.pi / 8)):
+        top = mp.sin(angle) ** 2
+        c = powers(degree, top)
+        grid = [top * k / 160 for k in range(161)]
+        error = max(abs(mp.polyval(c[::-1], x) / ratio(x) - 1) for x in grid)
+        print(f"degree {degree} to {mp.nstr(angle, 3)}: largest relative error {mp.nstr(error, 3)}")
         print("(" + ", ".join(repr(float(v)) for v in c) + ")")

@@ -45,9 +45,9 @@ def mp_dual(act, a, b, c):
     return c * q + (a * b - c * c + c * h) / root, q + (h + c / d0) / root
 
 
-def reference(act, x, y, depth, w, b):
-    """K, T and squared distance in 60 digits."""
-    with mp.workdps(60):
+def reference(act, x, y, depth, w, b, digits=60):
+    """K, T and squared distance in 60 digits, or more for large variances, which cancel."""
+    with mp.workdps(digits):
         x, y = ([mp.mpf(float(v)) for v in row] for row in (x, y))
         a, bb, c = (sum(p * q for p, q in zip(u, v)) / len(x) for u, v in ((x, x), (y, y), (x, y)))
         t = slope = mp.mpf(0)
@@ -110,6 +110,25 @@ def test_gap_of_gelu(a, z):
         want = mp_dual("gelu", q, q, q)[0] - mp_dual("gelu", q, q, q - gap)[0]
         got = _gaps.covariance_gap(duals.get("gelu"), alpha, alpha, g - e, e)
         assert abs(mp.mpf(float(got[0])) / want - 1) < 4e-15
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e5, 1e16, 1e80, 1e120])
+@pytest.mark.parametrize("act", ["erf", "gelu", "linear", "sigmoid_like", "sin", "cos", "gabor"])
+def test_coinciding_and_opposite_points_of_any_size(act, scale):
+    """No overflow on the way (warnings are errors here): products of two variances may leave the range."""
+    x = scale * np.array([1.0, 2.0, 0.5])
+    y = x + scale * np.array([0.0, 1e-6, 0.0])
+    X = np.stack([x, x, y, -x])
+    common = {"depth": 1, "activation": act, "w_var": 1.5, "b_var": 0.1}
+    D = kernels.rkhs_sqdist(X, **common)
+    assert np.all(np.isfinite(D))
+    assert D[0, 1] == 0
+    for K in kernels.nngp_ntk(X, **common):
+        assert np.all(np.isfinite(K))
+    if act in ("erf", "gelu") and scale > 1:
+        k, t, d = reference(act, x, y, 1, 1.5, 0.1, digits=600)
+        K, T = kernels.nngp_ntk(X, **common)
+        np.testing.assert_allclose([K[0, 2], T[0, 2], D[0, 2]], [k, t, d], rtol=1e-13)
 
 
 @pytest.mark.parametrize("act", ["erf", "gelu", "sin", "sigmoid_like", "cos"])

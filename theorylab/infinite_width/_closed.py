@@ -28,11 +28,15 @@ _SINC_SERIES = [(-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) for k in ran
 def sin_minus_tcos(t: Array) -> Array:
     """Return ``sin t - t cos t`` without cancellation at small `t`."""
     t = np.asarray(t)
+    direct = np.sin(t) - t * np.cos(t)
+    small = np.abs(t) < 0.5
+    if not small.any():
+        return np.asarray(direct)
     square = t * t
     series = np.zeros_like(square)
     for coefficient in reversed(_SINC_SERIES):
         series = series * square + coefficient
-    return np.asarray(np.where(np.abs(t) < 0.5, series * square * t, np.sin(t) - t * np.cos(t)))
+    return np.asarray(np.where(small, series * square * t, direct))
 
 
 def angle(z: Array, y: Array) -> tuple[Array, Array]:
@@ -44,10 +48,13 @@ def angle(z: Array, y: Array) -> tuple[Array, Array]:
 
 def arccosine(z: Array, y: Array) -> tuple[Array, Array]:
     """Return ``kappa_1(rho)`` and ``kappa_0(rho)`` of the rectifier, normalised to 1 at ``rho = 1``."""
+    if not np.any(z):  # points with themselves, as along the diagonal
+        one = np.ones(np.shape(z))
+        return one, one
     theta, other = angle(z, y)
-    near = 1.0 - 2.0 * z + sin_minus_tcos(theta) / math.pi
-    far = sin_minus_tcos(other) / math.pi
-    return np.where(z <= 0.5, near, far), other / math.pi
+    near = z <= 0.5
+    rest = sin_minus_tcos(np.where(near, theta, other)) / math.pi
+    return np.where(near, 1.0 - 2.0 * z + rest, rest), other / math.pi
 
 
 def geometric_mean(a: Array, b: Array) -> Array:
@@ -55,7 +62,8 @@ def geometric_mean(a: Array, b: Array) -> Array:
     with np.errstate(over="ignore", under="ignore"):
         product = a * b
         usual = (product > 1e-290) & (product < 1e290)
-        return np.where(usual, np.sqrt(product), np.sqrt(a) * np.sqrt(b))
+        root = np.sqrt(product)
+        return root if usual.all() else np.where(usual, root, np.sqrt(a) * np.sqrt(b))
 
 
 def slopes(al: float, be: float) -> Dual:
@@ -142,7 +150,10 @@ def rectified_monomial(k: int) -> Dual:
 
 def unit_of(a: Array, b: Array) -> Any:
     """Return ``sqrt(a b)`` where the product would overflow, else 1: what to divide numbers by."""
-    g = np.sqrt(np.abs(np.real(a))) * np.sqrt(np.abs(np.real(b)))
+    left, right = np.sqrt(np.abs(np.real(a))), np.sqrt(np.abs(np.real(b)))
+    if float(left.max(initial=0.0)) * float(right.max(initial=0.0)) <= 1e140:
+        return 1.0
+    g = left * right
     return np.where(g > 1e140, g, 1.0)
 
 
@@ -172,10 +183,11 @@ def gelu(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array
     return value, q + (h + cu / u / u / d0) / (2.0 * math.pi * root)
 
 
-def _exponents(a: Array, b: Array, c: Array, z: Array) -> tuple[Array, Array]:
-    """Return ``exp(c - m)`` and ``exp(-c - m)`` with ``m = (a + b) / 2``, the first without cancellation."""
-    gap = 0.5 * (np.sqrt(a) - np.sqrt(b)) ** 2 + 2.0 * np.sqrt(a) * np.sqrt(b) * z
-    return np.exp(-gap), np.exp(-c - 0.5 * (a + b))
+def _exponents(a: Array, b: Array, z: Array, y: Array) -> tuple[Array, Array]:
+    """Return ``exp(c - m)`` and ``exp(-c - m)`` with ``m = (a + b) / 2``, both without cancellation."""
+    left, right = np.sqrt(a), np.sqrt(b)
+    half, g = 0.5 * (left - right) ** 2, 2.0 * left * right
+    return np.exp(-half - g * z), np.exp(-half - g * y)
 
 
 def _odd(a: Array, b: Array, c: Array, plus: Array, minus: Array) -> Array:
@@ -187,13 +199,13 @@ def _odd(a: Array, b: Array, c: Array, plus: Array, minus: Array) -> Array:
 
 def sine(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``sin x``."""
-    plus, minus = _exponents(a, b, c, z)
+    plus, minus = _exponents(a, b, z, y)
     return _odd(a, b, c, plus, minus), 0.5 * (plus + minus)
 
 
 def cosine(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``cos x``."""
-    plus, minus = _exponents(a, b, c, z)
+    plus, minus = _exponents(a, b, z, y)
     return 0.5 * (plus + minus), _odd(a, b, c, plus, minus)
 
 
@@ -233,12 +245,15 @@ def fourier(g: float) -> Dual:
 def gabor(a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
     """``exp(-x^2) sin x``; the derivative follows from Price's theorem, ``Ddot = dD / dc``."""
     u = unit_of(a, b)
-    linear, quad = 2.0 * (a + b) / u / u, 16.0 * (a / u) * (b / u) * z * y
-    delta, n = 1.0 / u / u + linear + quad, 0.5 * linear + quad
-    r, cu = c / u / u / delta, c / u
+    half = (a + b) / u / u
+    n = half + 16.0 * (a / u) * (b / u) * z * y
+    delta = 1.0 / u / u + half + n
+    del half  # large arrays: what is not needed any more goes
     outer = np.exp(-0.5 * n / delta) / np.sqrt(delta) / u
-    sh, ch = np.sinh(r), np.cosh(r)
-    slope = ch * (1.0 / u + 8.0 * cu * r) / (delta * u) + sh * 4.0 * r * (1.0 + (delta - n) / delta)
+    r, cu = c / u / u / delta, c / u
+    sh = np.sinh(r)
+    slope = np.cosh(r) * (1.0 / u + 8.0 * cu * r) / (delta * u)
+    slope = slope + sh * 4.0 * r * (1.0 + (delta - n) / delta)
     return outer * sh, outer * slope
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,16 @@ from numpy.typing import NDArray
 
 from theorylab._lib.threads import limit_threads
 
-from . import _fused, _interpolate, _pairs
+from . import _fused, _pairs
 from ._activations import Activation
+from ._fill import Fill, Tile, aligned, fused, inverse_root, stepwise, tabulated
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
 from ._table import collapse, spanned
 
 Array = NDArray[Any]
 TILE = 256
-_STRIP = 32
+# Outputs below this many bytes leave little room for buffers beside them.
+_SMALL = 12 << 20
 # Below this distance from +-1 a correlation has lost too many digits for the angle between two points.
 _CLOSE = {"d": 1e-4, "f": 1e-2}
 # Rounding errors of one operation, in K and T together, that smooth networks may add up to: 40 eps = 1e-14.
@@ -31,15 +32,6 @@ _FEW = 1 << 12
 def squares(X: Array) -> Array:
     """Return ``|x|^2 / d`` of every row in float64."""
     return np.asarray(np.einsum("ij,ij->i", X, X, dtype=np.float64) / X.shape[1])
-
-
-@dataclass
-class Tile:
-    """Buffers of one worker and the function that fills them."""
-
-    gram: Array
-    k: Array
-    t: Array
 
 
 class Engine:
@@ -83,13 +75,13 @@ class Engine:
         elif net.depth > 10:
             close = max(close, 1e-2)
         self.bound = 1.0 - 2.0 * close
-        self.rx, self.ry = (_inverse_root(s * self.d) for s in (self.sx, self.sy))
+        self.rx, self.ry = (inverse_root(s * self.d) for s in (self.sx, self.sy))
         self.kd, self.td = kernel_diagonal(net, self.sx, self.d, self.dx)
         self.fill = self._choose()
 
     # -- methods ---------------------------------------------------------------------------------
 
-    def _choose(self) -> Callable[[int, int, int, int, Tile], None]:
+    def _choose(self) -> Fill:
         net = self.net
         family = net.act.family
         homogeneous = family is not None and family[0] == "slopes" and not any(net.b)
@@ -101,87 +93,13 @@ class Engine:
         cheap = family is not None and (net.depth < 4 or self.n * self.m * net.depth < 1000)
         blind = 0.0 in net.w[:-1]
         if net.depth and not cheap and not blind and (homogeneous or sphere) and min(self.n, self.m) > 1:
-            return self._use_collapse(1.0 if homogeneous else math.sqrt(high), homogeneous)
+            tables = collapse(net, 1.0 if homogeneous else math.sqrt(high), self.d)
+            gx, gy = (np.sqrt(s) if homogeneous else np.ones_like(s) for s in (self.sx, self.sy))
+            return tabulated(tables, self.rx, self.ry, gx, gy)
         if family is not None and not blind and not (net.standard and 0.0 in net.w):
-            return self._use_fused(family)
+            return fused(net, family, self.dx, self.dy, self.d, self.dtype)
         duals = spanned(net, self.dx, self.dy, self.n * self.m, self.loss)
-
-        strip = _STRIP  # a dozen float64 temporaries: narrow strips keep them small
-
-        def walk(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
-            for low in range(i0, i1, strip):
-                rows = slice(low - i0, min(low + strip, i1) - i0)
-                raw = tile.gram[rows].astype(np.float64) / self.d
-                qa, qb = self.dx.q[:, low : low + raw.shape[0], None], self.dy.q[:, None, j0:j1]
-                k, t = _pairs.walk(net, raw, qa, qb, self.d, duals=duals)
-                tile.k[rows] = k
-                if self.want_t:
-                    tile.t[rows] = t
-
-        return walk
-
-    def _use_collapse(self, radius: float, homogeneous: bool) -> Callable[[int, int, int, int, Tile], None]:
-        tk, tt = collapse(self.net, radius, self.d)
-        panels = tk.shape[1]
-        tk, tt = tk.ravel(), tt.ravel()
-        scales = [np.sqrt(s) if homogeneous else np.ones_like(s) for s in (self.sx, self.sy)]
-
-        def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
-            gx, gy = scales[0][i0:i1], scales[1][j0:j1]
-            _interpolate.collapsed(
-                tile.gram, tile.k, tile.t, self.ry[j0:j1], self.rx[i0:i1], gy, gx, tk, tt, panels, self.want_t
-            )
-
-        return fill
-
-    def _use_fused(self, family: tuple[Any, ...]) -> Callable[[int, int, int, int, Tile], None]:
-        net, L = self.net, self.net.depth
-        w, b = np.array(net.w), np.array(net.b)
-        fan = np.array([self.d] + [net.width] * L, dtype=np.float64)
-        has_bias = (b > 0).astype(np.float64)
-        safe_w = np.where(w > 0, w, 1.0)
-        if family[0] == "slopes":
-            al, be = family[1:]
-            total = al * al + be * be
-            p = (be - al) ** 2 / total if total else 0.0
-            gain = np.sqrt(w * 0.5 * total)
-            shift = np.zeros(L + 1)
-            kernel = _fused.slopes
-        else:
-            _, scale, amplitude, offset = family
-            p = 0.0
-            gain = np.sqrt(w * 2.0 / math.pi) * abs(amplitude)
-            shift = np.full(L + 1, offset**2)
-            shift[0] = 0.0
-            kernel = _fused.erf
-        ca = fan / safe_w if net.standard else np.ones(L + 1)
-        beta = b + w * shift
-        cb = fan * shift + has_bias if net.standard else beta
-
-        def scales(diag: Diagonal) -> tuple[Array, Array, Array]:
-            q = diag.q
-            if family[0] == "slopes":
-                V, before, last = _inverse_root(q), np.sqrt(q[:-1]), np.sqrt(q[-1])
-            else:
-                V = math.sqrt(2.0) * scale / np.sqrt(1.0 + 2.0 * scale**2 * q)
-                V[-1] = 1.0
-                before, last = np.ones_like(q[:-1]), np.ones_like(q[-1])
-            U = np.empty_like(q)
-            U[0] = math.sqrt(net.w[0] / self.d) * V[0]
-            U[1:] = gain[1:, None] * before * V[1:]
-            return U.astype(self.dtype), V.astype(self.dtype), last.astype(self.dtype)
-
-        left = scales(self.dx)
-        right = left if self.symmetric else scales(self.dy)
-        beta_, ca_, cb_ = (v.astype(self.dtype) for v in (beta, ca, cb))
-        bend = self.dtype.type(p)
-
-        def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
-            Ui, Vi, gi = (np.ascontiguousarray(v[..., i0:i1]) for v in left)
-            U, V, g = (np.ascontiguousarray(v[..., j0:j1]) for v in right)
-            kernel(tile.gram, tile.k, tile.t, U, V, Ui, Vi, g, gi, beta_, ca_, cb_, bend, self.want_t)
-
-        return fill
+        return stepwise(net, self.dx, self.dy, self.d, duals, self.symmetric)
 
     # -- tiles -----------------------------------------------------------------------------------
 
@@ -195,22 +113,26 @@ class Engine:
         ]
 
     def tile(self, i0: int, i1: int, j0: int, j1: int, spare: Tile | None = None) -> Tile:
-        """Compute one tile, exact diagonal and delicate pairs included."""
+        """Compute one tile into arrays of its own, or those of a former tile of this shape."""
         shape = (i1 - i0, j1 - j0)
         if spare is None or spare.k.shape != shape:
-            t = np.empty(shape if self.want_t else (1, 1), self.dtype)
-            spare = Tile(np.empty(shape, self.dtype), np.empty(shape, self.dtype), t)
-        np.dot(self.X[i0:i1], self.Y[j0:j1].T, out=spare.gram)
-        self.fill(i0, i1, j0, j1, spare)
-        if self.delicate:
-            self._repair(i0, j0, spare)
-        if self.symmetric and i0 == j0:
-            _fused.symmetrise(spare.k)
-            if self.want_t:
-                _fused.symmetrise(spare.t)
-        if self.symmetric and i0 < j1 and j0 < i1:
-            self._set_diagonal(i0, i1, j0, j1, spare)
+            t = np.empty(shape if self.want_t else (0, 0), self.dtype)
+            spare = Tile(aligned(shape, self.dtype), np.empty(shape, self.dtype), t)
+        self._compute(i0, i1, j0, j1, spare)
         return spare
+
+    def _compute(self, i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
+        """Fill a tile, exact diagonal and delicate pairs included."""
+        np.dot(self.X[i0:i1], self.Y[j0:j1].T, out=tile.gram)
+        self.fill(i0, i1, j0, j1, tile)
+        if self.delicate:
+            self._repair(i0, j0, tile)
+        if self.symmetric and i0 == j0:
+            for A in (tile.k, tile.t):
+                if A.size:
+                    _fused.mirror(A, tile.row, tile.row + i1 - i0, tile.col, tile.col + j1 - j0)
+            index = np.arange(i0, i1)
+            tile.put(index - i0, index - i0, self.kd[index], self.td[index])
 
     def _repair(self, i0: int, j0: int, tile: Tile) -> None:
         n, m = tile.gram.shape
@@ -239,14 +161,7 @@ class Engine:
             if not mask.any() or (against and not balanced):
                 continue
             i, j = rows[mask], cols[mask]
-            k, t = self._pair(against, i + i0, j + j0)
-            tile.k[i, j] = k
-            if self.want_t:
-                tile.t[i, j] = t
-            if self.symmetric and i0 == j0:
-                tile.k[j, i] = k
-                if self.want_t:
-                    tile.t[j, i] = t
+            tile.put(i, j, *self._pair(against, i + i0, j + j0))
 
     def _pair(self, against: bool, rows: Array, cols: Array) -> tuple[Array, Array]:
         """Return NNGP and NTK of pairs that nearly oppose each other or nearly coincide."""
@@ -258,13 +173,6 @@ class Engine:
         spans = spanned(net, dx, dy, many, self.loss)
         return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=spans)[:2]
 
-    def _set_diagonal(self, i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
-        index = np.arange(max(i0, j0), min(i1, j1))
-        k, t = self.kd[index], self.td[index]
-        tile.k[index - i0, index - j0] = k
-        if self.want_t:
-            tile.t[index - i0, index - j0] = t
-
     def tiles(self, size: int) -> Iterator[tuple[slice, slice, Array, Array | None]]:
         """Yield ``(rows, cols, K, T)`` for tiles of at most `size` by `size`.
 
@@ -274,28 +182,37 @@ class Engine:
             done = self.tile(i0, i1, j0, j1)
             yield slice(i0, i1), slice(j0, j1), done.k, done.t if self.want_t else None
 
+    def _side(self, nbytes: int) -> int:
+        """Return the side of tiles for outputs of that size; with quadrature a tile has many temporaries."""
+        if self.net.act.closed:
+            return TILE
+        return TILE // 2 if nbytes > _SMALL else 3 * TILE // 8
+
     def into(self, K: Array | None, T: Array | None) -> None:
         """Fill whole matrices; the result does not depend on the number of threads."""
-        jobs = self.blocks(TILE if self.net.act.closed else TILE // 2)
+        k, t = (np.empty((0, 0), self.dtype) if A is None else np.asarray(A) for A in (K, T))
+        jobs = self.blocks(size := self._side(k.nbytes + t.nbytes))
+        queue = iter(jobs)
 
-        def work(part: list[tuple[int, int, int, int]]) -> None:
-            spare: Tile | None = None
-            for i0, i1, j0, j1 in part:
-                spare = self.tile(i0, i1, j0, j1, spare)
-                transpose = self.symmetric and i0 != j0
-                if K is not None:
-                    _fused.store(spare.k, K, i0, j0, transpose)
-                if T is not None:
-                    _fused.store(spare.t, T, i0, j0, transpose)
+        def work() -> None:
+            buffer = aligned((min(size, self.n) * min(size, self.m),), self.dtype)
+            for i0, i1, j0, j1 in queue:  # each worker takes the next one
+                gram = buffer[: (i1 - i0) * (j1 - j0)].reshape(i1 - i0, j1 - j0)
+                self._compute(i0, i1, j0, j1, Tile(gram, k, t, i0, j0))
+                if self.symmetric and i0 != j0:
+                    for A in (k, t):
+                        if A.size:
+                            _fused.mirror(A, i0, i1, j0, j1)
 
         import numba
 
         threads = min(numba.get_num_threads(), len(jobs))
         if threads <= 1 or self.n * self.m < 1 << 19:
-            work(jobs)
+            work()
             return
         with limit_threads(1), ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, (jobs[k::threads] for k in range(threads))))
+            for done in [pool.submit(work) for _ in range(threads)]:
+                done.result()
 
 
 def _jumps(act: Activation) -> bool:
@@ -321,21 +238,16 @@ def amplification(net: Network, diag: Diagonal) -> float:
     """
     if not net.depth:
         return 0.0
-    reach, total = np.ones(diag.q.shape[1]), np.zeros(diag.q.shape[1])
-    step = 1e-6
+    q, following, step = diag.q[:-1], diag.q[1:], 1e-6
     with np.errstate(all="ignore"):
+        z = np.full_like(q, step)
+        slope = net.act.dual(q, q, q * (1.0 - 2.0 * step), z, 1.0 - z)[1]
+        safe = np.where(diag.slope != 0, diag.slope, 1.0)
+        bend = np.abs(diag.slope - slope) / np.abs(2.0 * step * safe)
+        growth = np.where(following > 0, q / np.where(following > 0, following, 1.0), 0.0)
+        gain = np.array(net.w[1:])[:, None] * np.abs(diag.slope) * growth
+        reach, total = np.ones(q.shape[1]), np.zeros(q.shape[1])
         for layer in range(net.depth):
-            q, following = diag.q[layer], diag.q[layer + 1]
-            z = np.full_like(q, step)
-            slope = net.act.dual(q, q, q * (1.0 - 2.0 * step), z, 1.0 - z)[1]
-            here = diag.slope[layer]
-            safe = np.where(here != 0, here, 1.0)
-            total += reach * np.abs(here - slope) / np.abs(2.0 * step * safe)
-            growth = np.where(following > 0, q / np.where(following > 0, following, 1.0), 0.0)
-            reach = reach * net.w[layer + 1] * np.abs(here) * growth + 1.0
+            total += reach * bend[layer]
+            reach = reach * gain[layer] + 1.0
     return float(np.nan_to_num(reach + total, nan=np.inf).max(initial=0.0))
-
-
-def _inverse_root(s: Array) -> Array:
-    """Return ``s^(-1/2)``, and 0 where s = 0."""
-    return np.where(s > 0, 1.0 / np.sqrt(np.where(s > 0, s, 1.0)), 0.0)

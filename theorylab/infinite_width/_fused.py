@@ -27,45 +27,47 @@ Array = NDArray[Any]
 # Inputs are checked finite at the door, so the tests for NaN may go; division stays exact.
 _FAST = frozenset({"contract", "nsz", "reassoc", "nnan", "ninf"})
 
-# arcsin(sqrt x) / sqrt x on [0, 1/2]; see tests/infinite_width/generate_arcsine.py
-_A = (1.0, 0.16666666666664987, 0.07500000000401816, 0.044642856762615, 0.030381963396751827,
-      0.022371584779320355, 0.017364281439103527, 0.01380344589589198, 0.013191002571753903,
-      -0.002601537848299688, 0.07871611357002127, -0.2968705430689824, 1.0082016650534187,
-      -2.4908808126226116, 4.6420689099888435, -6.229299875397985, 5.7579408313146985,
-      -3.278933156739812, 0.8892904367638688)  # fmt: skip
+# arcsin(sqrt x) / sqrt x on [0, sin^2(pi / 8)] for double precision, on [0, 1/2] for single;
+# see tests/infinite_width/generate_arcsine.py
+_A = (1.0, 0.16666666666665855, 0.07500000000220788, 0.044642856908859295, 0.030381957126451947,
+      0.022371759605907794, 0.0173605689978962, 0.013867689439773956, 0.012318435689868077,
+      0.00610258324106671, 0.017621406719819568)  # fmt: skip
 _S = tuple(np.float32(c) for c in (
     0.9999999997624108, 0.16666676148878942, 0.07499381287529563, 0.044797868648363166,
     0.028433801311241912, 0.03620817622762058, -0.04106808870534895, 0.16083178554354348,
     -0.1955462730380675, 0.14315106122330062))  # fmt: skip
-_HALF_PI = math.pi / 2
+_HALF_PI, _QUARTER_PI = math.pi / 2, math.pi / 4
 _INV_PI = 1 / math.pi
+_SIN_EIGHTH = math.sin(math.pi / 8)
+_HALF_ROOT = math.sqrt(0.5)
 
 
-def _arcsin(m: Any) -> Any:
-    """Arcsine of ``0 <= m <= sqrt(1/2)`` to the precision of its argument."""
+def _arcsin(low: Any, high: Any) -> Any:
+    """Arcsine of the lesser of a sine and a cosine, given both, to the precision of its arguments."""
     raise TypeError("only compiled code calls this")
 
 
 @overload(_arcsin, jit_options={"fastmath": set(_FAST)})
-def _arcsin_of(m: Any) -> Any:
+def _arcsin_of(low: Any, high: Any) -> Any:
     # even and odd powers in two chains
-    def single(m: Any) -> Any:
-        x = m * m
+    def single(low: Any, high: Any) -> Any:
+        x = low * low
         x2 = x * x
         even = _S[0] + x2 * (_S[2] + x2 * (_S[4] + x2 * (_S[6] + x2 * _S[8])))
         odd = _S[1] + x2 * (_S[3] + x2 * (_S[5] + x2 * (_S[7] + x2 * _S[9])))
-        return m * (even + x * odd)
+        return low * (even + x * odd)
 
-    def double(m: Any) -> Any:
+    def double(low: Any, high: Any) -> Any:
+        # angles nearer to pi / 4 from there on: sin(t - pi / 4) = (sin t - cos t) / sqrt 2
+        middle = low > _SIN_EIGHTH
+        m = (low - high) * _HALF_ROOT if middle else low
         x = m * m
         x2 = x * x
-        even = _A[0] + x2 * (_A[2] + x2 * (_A[4] + x2 * (_A[6] + x2 * (_A[8] + x2 * (_A[10] + x2 * (
-            _A[12] + x2 * (_A[14] + x2 * (_A[16] + x2 * _A[18]))))))))  # fmt: skip
-        odd = _A[1] + x2 * (_A[3] + x2 * (_A[5] + x2 * (_A[7] + x2 * (_A[9] + x2 * (_A[11] + x2 * (
-            _A[13] + x2 * (_A[15] + x2 * _A[17])))))))  # fmt: skip
-        return m * (even + x * odd)
+        even = _A[0] + x2 * (_A[2] + x2 * (_A[4] + x2 * (_A[6] + x2 * (_A[8] + x2 * _A[10]))))
+        odd = _A[1] + x2 * (_A[3] + x2 * (_A[5] + x2 * (_A[7] + x2 * _A[9])))
+        return m * (even + x * odd) + (_QUARTER_PI if middle else 0.0)
 
-    return single if m == types.float32 else double
+    return single if low == types.float32 else double
 
 
 def _positive(x: Any) -> Any:
@@ -89,6 +91,9 @@ def slopes(
     C: Array,
     K: Array,
     T: Array,
+    row: int,
+    col: int,
+    work: Array,
     U: Array,
     V: Array,
     Ui: Array,
@@ -99,31 +104,33 @@ def slopes(
     ca: Array,
     cb: Array,
     p: Any,
-    want_t: bool,
 ) -> None:
-    """Piecewise linear activations: fill `K` and `T` of one tile from inner products `C`, all of one dtype.
+    """Piecewise linear activations: fill a tile of `K` and of `T` from inner products `C`, all of one dtype.
 
-    `K` carries ``delta = 1 - rho``, which deep layers drive to zero. As ``(u, sqrt(b) v)`` is a
-    unit vector, ``1 - u_i u_j - b v_i v_j`` is half a squared distance and nothing cancels.
+    Its corner is at ``(row, col)``; an empty `K` or `T` is not wanted. A row travels through the layers
+    in `work` (2, >= m). There `R` carries ``delta = 1 - rho``, which deep layers drive to zero. As
+    ``(u, sqrt(b) v)`` is a unit vector, ``1 - u_i u_j - b v_i v_j`` is half a squared distance and
+    nothing cancels.
     """
     real = C.dtype.type
     zero, one, half_pi, inv_pi = real(0), real(1), real(_HALF_PI), real(_INV_PI)
     n, m = C.shape
     pi = half_pi + half_pi
+    want_t = T.size > 0
+    R, S = work[0, :m], work[1, :m]
     for i in range(n):
-        R = K[i]
-        S = T[i] if want_t else C[i]
+        c = C[i]
         u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
         u0, v0 = U[0], V[0]
         if want_t:
             for j in range(m):
-                x = C[i, j] * (u * u0[j])
+                x = c[j] * (u * u0[j])
                 y = v * v0[j]
                 R[j] = max(one - x - beta * y, zero)
                 S[j] = alpha0 * x + beta0 * y
         else:
             for j in range(m):
-                R[j] = max(one - C[i, j] * (u * u0[j]) - beta * (v * v0[j]), zero)
+                R[j] = max(one - c[j] * (u * u0[j]) - beta * (v * v0[j]), zero)
         for l in range(1, U.shape[0]):
             u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
             ul, vl = U[l], V[l]
@@ -133,7 +140,7 @@ def slopes(
                 r = one - delta
                 w = math.sqrt(max(delta * (one + r), zero))
                 a = abs(r)
-                t = _arcsin(min(a, w))
+                t = _arcsin(min(a, w), max(a, w))
                 s = t if a > w else half_pi - t  # angle to the nearer end of the line
                 theta = s if r > zero else pi - s
                 down = delta - p * inv_pi * (w - theta * r)  # 1 - kappa
@@ -145,11 +152,14 @@ def slopes(
                     turn = one - p * inv_pi * theta
                     S[j] = uu * (alpha0 * (one - down) + turn * S[j]) + beta0 * y
         scale = gi[i]
-        for j in range(m):
-            R[j] = (one - R[j]) * (scale * g[j])
-        if want_t:
+        if K.size:
+            out = K[row + i, col : col + m]
             for j in range(m):
-                S[j] *= scale * g[j]
+                out[j] = (one - R[j]) * (scale * g[j])
+        if want_t:
+            out = T[row + i, col : col + m]
+            for j in range(m):
+                out[j] = S[j] * (scale * g[j])
 
 
 @jit(fastmath=_FAST)
@@ -157,6 +167,9 @@ def erf(
     C: Array,
     K: Array,
     T: Array,
+    row: int,
+    col: int,
+    work: Array,
     U: Array,
     V: Array,
     Ui: Array,
@@ -167,26 +180,26 @@ def erf(
     ca: Array,
     cb: Array,
     p: Any,
-    want_t: bool,
 ) -> None:
-    """Error-function family. `K` carries ``r = 2 c n_i n_j``, with ``n = (1 + 2 q)^(-1/2)``."""
+    """Error-function family, as :func:`slopes`; `R` carries ``r = 2 c n_i n_j``, ``n = (1 + 2 q)^(-1/2)``."""
     real = C.dtype.type
     zero, one, half_pi = real(0), real(1), real(_HALF_PI)
     n, m = C.shape
+    want_t = T.size > 0
+    R, S = work[0, :m], work[1, :m]
     for i in range(n):
-        R = K[i]
-        S = T[i] if want_t else C[i]
+        c = C[i]
         u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
         u0, v0 = U[0], V[0]
         if want_t:
             for j in range(m):
-                x = C[i, j] * (u * u0[j])
+                x = c[j] * (u * u0[j])
                 y = v * v0[j]
                 R[j] = x + beta * y
                 S[j] = alpha0 * x + beta0 * y
         else:
             for j in range(m):
-                R[j] = C[i, j] * (u * u0[j]) + beta * (v * v0[j])
+                R[j] = c[j] * (u * u0[j]) + beta * (v * v0[j])
         for l in range(1, U.shape[0]):
             u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
             ul, vl = U[l], V[l]
@@ -194,7 +207,7 @@ def erf(
                 r = R[j]
                 w = math.sqrt(_positive((one - r) * (one + r)))
                 a = abs(r)
-                t = _arcsin(min(a, w))
+                t = _arcsin(min(a, w), max(a, w))
                 s = t if a <= w else half_pi - t
                 uu = u * ul[j]
                 x = (s if r > zero else -s) * uu
@@ -203,11 +216,14 @@ def erf(
                 if want_t:
                     S[j] = alpha0 * x + beta0 * y + S[j] * uu / w
         scale = gi[i]
-        for j in range(m):
-            R[j] *= scale * g[j]
-        if want_t:
+        if K.size:
+            out = K[row + i, col : col + m]
             for j in range(m):
-                S[j] *= scale * g[j]
+                out[j] = R[j] * (scale * g[j])
+        if want_t:
+            out = T[row + i, col : col + m]
+            for j in range(m):
+                out[j] = S[j] * (scale * g[j])
 
 
 @jit
@@ -231,23 +247,15 @@ def close_pairs(C: Array, s: Array, si: Array, bound: float, rows: Array, cols: 
 
 
 @jit
-def store(tile: Array, A: Array, i0: int, j0: int, transpose: bool) -> None:
-    """Copy a tile from the cache to its place in `A`, and to the mirrored place if asked."""
-    n, m = tile.shape
-    for i in range(n):
-        for j in range(m):
-            A[i0 + i, j0 + j] = tile[i, j]
-    if transpose:
-        for ib in range(0, n, 16):
-            top = min(ib + 16, n)
-            for j in range(m):
-                for i in range(ib, top):
-                    A[j0 + j, i0 + i] = tile[i, j]
-
-
-@jit
-def symmetrise(A: Array) -> None:
-    """Copy the lower triangle of a square tile to the upper one."""
-    for i in range(A.shape[0]):
-        for j in range(i):
-            A[j, i] = A[i, j]
+def mirror(A: Array, i0: int, i1: int, j0: int, j1: int) -> None:
+    """Copy ``A[i0:i1, j0:j1]`` to its mirrored place; of a block on the diagonal its lower half."""
+    if i0 == j0:
+        for i in range(i0, i1):
+            for j in range(j0, i):
+                A[j, i] = A[i, j]
+        return
+    for low in range(i0, i1, 64):
+        top = min(low + 64, i1)
+        for j in range(j0, j1):
+            for i in range(low, top):
+                A[j, i] = A[i, j]

@@ -53,12 +53,12 @@ def _erf_gap(family: tuple[Any, ...], alpha: Array, beta: Array, c: Array, e: Ar
     """Return the difference of two arcsines."""
     _, scale, gain, _ = family
     a, b, top, low = (scale**2 * v for v in (alpha * alpha, beta * beta, alpha * beta, c))
-    root = np.sqrt(1.0 + 2.0 * (a + b))
-    lower = np.sqrt(1.0 + 2.0 * (a + b) + 16.0 * a * b * z * (1.0 - z))
-    p = np.sqrt((1.0 + 2.0 * a) * (1.0 + 2.0 * b))
+    p = np.sqrt(1.0 + 2.0 * a) * np.sqrt(1.0 + 2.0 * b)
     # arcsin x - arcsin y = atan2(x sqrt(1-y^2) - y sqrt(1-x^2), xy + sqrt sqrt), numerator without
-    # cancellation
-    x, y, cx, cy = 2.0 * top / p, 2.0 * low / p, root / p, lower / p
+    # cancellation; shares of a and b, for their product may overflow
+    x, y, cx = 2.0 * top / p, 2.0 * low / p, np.sqrt(1.0 + 2.0 * (a + b)) / p
+    share = (2.0 * a / (1.0 + 2.0 * a)) * (2.0 * b / (1.0 + 2.0 * b))
+    cy = np.sqrt(cx * cx + 4.0 * share * z * (1.0 - z))
     denominator = x * cy + y * cx
     small = np.abs(denominator) > 0.1 * x
     gap = 2.0 * scale**2 * e / p
@@ -77,8 +77,8 @@ def _integrated_gap(act: Activation, alpha: Array, beta: Array, c: Array, e: Arr
     if near.size:
         # in x = sqrt(zeta / z) Ddot is smooth, but for large variances it varies on a small scale of
         # zeta, (1 + a + b) / (4 a b): panels halve down to it
-        scale = np.sqrt((1.0 + a + b)[near] / np.maximum(4.0 * a * b * z, 1e-300)[near])
-        halvings = max(0, math.ceil(-math.log2(min(1.0, float(scale.min())))))
+        steepest = float((4.0 * (a / (1.0 + a + b)) * b * z)[near].max())
+        halvings = math.ceil(0.5 * math.log2(max(1.0, steepest)))
         edges = np.array([0.0, *0.5 ** np.arange(halvings, -1.0, -1.0)])
         zn = z[near]
         node, weight = legendre(8 if np.all(zn < 1e-6) and not halvings else 16 if np.all(zn < 0.1) else 48)
@@ -159,10 +159,12 @@ def _sampled_radial(act: Activation, alpha: Array, beta: Array, diff: Array) -> 
         upper, lower = act.fn(al * x), act.fn(be * x)
         ratio = np.abs(df) / np.maximum(np.maximum(al, be), 0.2)
         near = ratio < 0.05
-        t, wt = legendre(4 if np.all(ratio < 1e-6) else 16)
-        slope = np.zeros_like(al * x)
-        for ti, wi in zip(t, wt):
-            slope += wi * act.dfn((be + ti * df) * x)
-        step = np.where(near, df * x * slope, upper - lower)
+        step = upper - lower
+        if near.any():
+            widest = float(ratio[near].max())
+            slope = np.zeros_like(step)
+            for ti, wi in zip(*legendre(4 if widest < 1e-6 else 8 if widest < 1e-3 else 16)):
+                slope += wi * act.dfn((be + ti * df) * x)
+            step = np.where(near, df * x * slope, step)
         first[sl], second[sl] = (step * (upper + lower)) @ weight, (step * step) @ weight
     return first, second
