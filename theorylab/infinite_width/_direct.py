@@ -1,0 +1,129 @@
+"""Duals pair by pair for activations without a closed form: which rule serves which pair."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _quadrature
+from ._closed import angle
+from ._far import FarDual, far_dual
+from ._pieces import PieceDual, find
+
+Array = NDArray[Any]
+Function = Callable[[Array], Array]
+Gap = Callable[[Array, Array, Array], Array]
+Radial = Callable[[Array, Array, Array], tuple[Array, Array]]
+
+
+class Rule:
+    """The dual of `fn` and its gap; subclasses know the pairs that are not far apart."""
+
+    gap: Gap | None = None
+    radial: Radial | None = None
+
+    def __init__(self, fn: Function, dfn: Function, kinks: tuple[float, ...]) -> None:
+        self.fn, self.dfn, self.kinks = fn, dfn, kinks
+
+    @functools.cached_property
+    def far(self) -> FarDual | None:
+        """The dual of pairs far apart, if the activation is a broken line but for a part near zero."""
+        return far_dual(self.fn, self.dfn, self.kinks)
+
+    def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
+        """Return D and Ddot of pairs that are not far apart."""
+        raise TypeError("a rule needs a way for pairs that are not far apart")
+
+    def dual(self, a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
+        """Return D and Ddot."""
+        a, b, c, z, y = np.broadcast_arrays(a, b, c, z, y)
+        alpha, beta = np.sqrt(a).ravel(), np.sqrt(b).ravel()
+        near, far = (v.ravel() for v in angle(z, y))
+        first, second = self.split(alpha, beta, near, far)
+        return first.reshape(a.shape), second.reshape(a.shape)
+
+    def split(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
+        """Return D and Ddot, each pair by the rule that serves it; arrays (N,)."""
+        if alpha.size == 0:
+            return np.zeros(0), np.zeros(0)
+        # the search for a broken line costs more than a few pairs of moderate variance
+        apart = self.far.covers(alpha, beta, near) if max(alpha.max(), beta.max()) > 1.0 and self.far else None
+        if apart is None or not apart.any():
+            return self.close(alpha, beta, near, far)
+        first, second = np.empty(alpha.size), np.empty(alpha.size)
+        for part, form in ((apart, self.far.dual), (~apart, self.close)):
+            if part.any():
+                first[part], second[part] = form(alpha[part], beta[part], near[part], far[part])
+        return first, second
+
+
+class PolarRule(Rule):
+    """Polar quadrature at a resolution that two rules agree on."""
+
+    def __init__(self, fn: Function, dfn: Function, kinks: tuple[float, ...]) -> None:
+        super().__init__(fn, dfn, kinks)
+        self.known: dict[tuple[float, float], int] = {}
+        if not any(kinks):
+            self.gap = self._gap
+
+    def nodes(self, alpha: Array, beta: Array) -> int:
+        """Return the resolution: one per power of two of the scales."""
+        high = [2.0 ** math.ceil(math.log2(max(float(s.max()), 0.25))) for s in (alpha, beta)]
+        top = (high[0], high[1])
+        if top not in self.known:
+            found = [_quadrature.resolution(f, top[0], top[1], self.kinks) for f in (self.fn, self.dfn)]
+            self.known[top] = max(found) if min(found) else 0
+        return self.known[top]
+
+    def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
+        """Return D and Ddot."""
+        n = self.nodes(alpha, beta)
+        first, second = _quadrature.polar((self.fn, self.dfn), alpha, beta, near, self.kinks, n)
+        return first, second
+
+    def _gap(self, alpha: Array, beta: Array, z: Array) -> Array:
+        """Return ``D(alpha beta) - D(c)`` for standard deviations and ``z = (1 - rho) / 2``, arrays (N,)."""
+        theta = angle(z, 1.0 - z)[0]
+        n = self.nodes(alpha, beta)
+        return _quadrature.polar_gap(self.fn, self.dfn, alpha, beta, theta, self.kinks, n)
+
+
+class PieceRule(Rule):
+    """A piecewise polynomial."""
+
+    def __init__(self, pieces: PieceDual, fn: Function, kinks: tuple[float, ...]) -> None:
+        super().__init__(fn, pieces.slope, kinks)
+        self.pieces, self.gap, self.radial = pieces, self._gap, pieces.radial
+
+    @functools.cached_property
+    def far(self) -> FarDual | None:
+        """The dual of pairs far apart, where the outer pieces are lines."""
+        return far_dual(self.fn, self.dfn, self.kinks, smooth=False)
+
+    def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
+        """Return D and Ddot."""
+        return self.pieces.evaluate(alpha, beta, near, far)[:2]
+
+    def _gap(self, alpha: Array, beta: Array, z: Array) -> Array:
+        """Return ``D(alpha beta) - D(c)`` for standard deviations and ``z = (1 - rho) / 2``, arrays (N,)."""
+        near, far = angle(z, 1.0 - z)
+        gap = self.pieces.evaluate(alpha, beta, near, far)[2]
+        # of saturated activations the gap of distant points is small against its terms, but not against D
+        apart = np.maximum(alpha, beta) * near * near > 1.0
+        if apart.any():
+            parts = alpha[apart], beta[apart]
+            gap[apart] = self.pieces.parallel(*parts) - self.split(*parts, near[apart], far[apart])[0]
+        return gap
+
+
+def rule(fn: Function, dfn: Function, kinks: tuple[float, ...]) -> Rule:
+    """Return the rule for an activation."""
+    pieces = find(fn, kinks) if any(kinks) else None
+    if pieces is not None:
+        return PieceRule(PieceDual(pieces), fn, kinks)
+    return PolarRule(fn, dfn, kinks)
