@@ -58,8 +58,10 @@ class Activation:
     gap : callable or None
         ``(alpha, beta, z) -> D(alpha beta) - D(c)`` from standard deviations, where one quadrature gives it.
     radial : callable or None
-        ``(alpha, beta, alpha - beta) -> E[F^2 - G^2], E[(F - G)^2]`` for ``F, G = phi(alpha x), phi(beta x)``,
+        ``(alpha, beta, alpha - beta) -> E[F^2 - G^2], E[(F - G)^2]``, ``F, G = phi(alpha x), phi(beta x)``,
         where kinks need a rule of their own.
+    reach : callable or None
+        ``() -> r``: pairs whose standard deviations times ``sin theta`` exceed r cost little by quadrature.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Activation:
     analytic: bool = True
     gap: Callable[[Array, Array, Array], Array] | None = None
     radial: Callable[[Array, Array, Array], tuple[Array, Array]] | None = None
+    reach: Callable[[], float] | None = None
 
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
@@ -104,6 +107,7 @@ def by_quadrature(name: str, fn: Function, dfn: Function, kinks: tuple[float, ..
         analytic=False,
         gap=rule.gap,
         radial=rule.radial,
+        reach=rule.reach,
     )
 
 

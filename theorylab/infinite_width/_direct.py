@@ -35,6 +35,10 @@ class Rule:
         """The dual of pairs far apart, if the activation is a broken line but for a part near zero."""
         return far_dual(self.fn, self.dfn, self.kinks)
 
+    def reach(self) -> float:
+        """Return from which ``min(sqrt a, sqrt b) sin theta`` on a pair counts as far apart."""
+        return math.inf if self.far is None else self.far.reach
+
     def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
         """Return D and Ddot of pairs that are not far apart."""
         raise TypeError("a rule needs a way for pairs that are not far apart")
@@ -52,7 +56,9 @@ class Rule:
         if alpha.size == 0:
             return np.zeros(0), np.zeros(0)
         # the search for a broken line costs more than a few pairs of moderate variance
-        apart = self.far.covers(alpha, beta, near) if max(alpha.max(), beta.max()) > 1.0 and self.far else None
+        apart = (
+            self.far.covers(alpha, beta, near) if max(alpha.max(), beta.max()) > 1.0 and self.far else None
+        )
         if apart is None or not apart.any():
             return self.close(alpha, beta, near, far)
         first, second = np.empty(alpha.size), np.empty(alpha.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,10 @@ from theorylab._lib.threads import limit_threads
 
 from . import _fused, _interpolate, _pairs
 from ._activations import Activation
+from ._closed import Dual
 from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
 from ._table import DIRECT, collapse, paired, spanned
+from ._untabled import Untabled
 
 Array = NDArray[Any]
 TILE = 256
@@ -107,6 +110,13 @@ class Engine:
         if not net.act.closed and self.n * self.m * net.depth > DIRECT:
             duals = spanned(net, self.dx, self.dy, self.loss)
 
+        if (
+            not net.act.closed
+            and self.symmetric
+            and (duals is None or any(isinstance(f, Untabled) for f in duals))
+        ):
+            # each pair costs: the diagonal and the other half need not be
+            return functools.partial(self._triangular, None if duals is None else [f.paired for f in duals])
         strip = _STRIP  # a dozen float64 temporaries: narrow strips keep them small
 
         def walk(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
@@ -120,6 +130,18 @@ class Engine:
                     tile.t[rows] = t
 
         return walk
+
+    def _triangular(self, duals: list[Dual] | None, i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
+        """Fill what lies below the diagonal alone, pair by pair."""
+        rows, cols = np.tril_indices(i1 - i0, i0 - j0 - 1, j1 - j0)
+        for low in range(0, rows.size, 1 << 15):
+            i, j = rows[low : low + (1 << 15)], cols[low : low + (1 << 15)]
+            raw = tile.gram[i, j].astype(np.float64) / self.d
+            tile.k[i, j], t = _pairs.walk(
+                self.net, raw, self.dx.q[:, i + i0], self.dy.q[:, j + j0], self.d, duals=duals
+            )
+            if self.want_t:
+                tile.t[i, j] = t
 
     def _use_collapse(self, radius: float, homogeneous: bool) -> Callable[[int, int, int, int, Tile], None]:
         tk, tt = collapse(self.net, radius, self.d)

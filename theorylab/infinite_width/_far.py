@@ -4,10 +4,12 @@ With ``f = h + r``, h linear on both sides of zero and r zero beyond a distance 
 
     E[h(u) h(v)],    E[h(u) r(v)] = int r(v) p(v) E[h(u) | v] dv,    E[r(u) r(v)] = int int r r p(u, v)
 
-are a closed form, an integral over R, and, where R is small against the width ``sqrt(b) sin theta`` of u and v
-across the diagonal, a short series in the moments of ``r(u) exp(-u^2 / (2 a sin^2 theta))``, since
+are a closed form, an integral over R, and, where r is narrow against the widths ``sqrt(a) sin theta`` and
+``sqrt(b) sin theta`` of p(u, v), a short series in the moments of ``r(u)
+exp(-u^2 / (2 a sin^2 theta))``, since
 
-    p(u, v) ~ exp(-(u^2 / a + v^2 / b) / (2 sin^2 theta)) exp(kappa u v),   kappa = rho / (sqrt(a b) sin^2 theta).
+    p(u, v) ~ exp(-(u^2 / a + v^2 / b) / (2 sin^2 theta)) exp(kappa u v),
+    kappa = rho / (sqrt(a b) sin^2 theta).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from theorylab._lib.jit import REASSOC, jit
 
@@ -33,22 +36,30 @@ _TERMS = 24
 class FarDual:
     """The dual of an activation for pairs far apart: ``min(sqrt a, sqrt b) sin theta >= reach``.
 
-    Cost: two dozen microseconds a pair at any variance.
+    Cost: one to three dozen microseconds a pair at any variance.
     """
 
-    def __init__(self, line: Pieces, reach: float, nodes: tuple[Array, Array, Array, Array]) -> None:
-        self.line, self.reach, self.nodes = PieceDual(line), reach, nodes
+    def __init__(self, line: Pieces, radius: float, nodes: tuple[Array, Array, Array, Array]) -> None:
+        self.line, self.radius, self.nodes = PieceDual(line), radius, nodes
         self.slopes = np.ascontiguousarray(line.coef[:, :2])
+        x, weight, *values = nodes
+        k = np.arange(_TERMS + 1.0)
+        # bounds of the terms of both series, in units of the first, where kappa radius^2 = 1
+        moments = [(weight * np.abs(v)) @ (np.abs(x)[:, None] / radius) ** k for v in values]
+        bound = np.max([(m / max(m[0], 1e-300)) ** 2 for m in moments], axis=0) / special.factorial(k)
+        self.bound = bound
+        self.reach = radius * float(np.max((bound[-1] / 1e-17) ** (0.5 / _TERMS)))
 
     def dual(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
         """Return D and Ddot for standard deviations and angles ``near, pi - near``, arrays (N,)."""
         first, second, _ = self.line.evaluate(alpha, beta, near, far)
-        add(alpha, beta, near, far, *self.nodes, self.reach, self.slopes, first, second)
+        add(alpha, beta, near, far, *self.nodes, self.radius, self.bound, self.slopes, first, second)
         return first, second
 
-    def covers(self, alpha: Array, beta: Array, near: Array) -> Array:
+    def covers(self, alpha: Array, beta: Array, near: Array) -> NDArray[np.bool_]:
         """Return for which pairs the series converges at once."""
-        return np.asarray(np.minimum(alpha, beta) * np.sin(near) >= self.reach)
+        apart: NDArray[np.bool_] = np.minimum(alpha, beta) * np.sin(near) >= self.reach
+        return apart
 
 
 def far_dual(f: Function, df: Function, kinks: tuple[float, ...], smooth: bool = True) -> FarDual | None:
@@ -67,10 +78,10 @@ def far_dual(f: Function, df: Function, kinks: tuple[float, ...], smooth: bool =
 
     def rest(x: Array) -> Array:
         side = (x > 0).astype(int)
-        return np.asarray(f(x)) - coef[side, 0] - coef[side, 1] * x
+        return np.asarray(np.asarray(f(x)) - coef[side, 0] - coef[side, 1] * x)
 
     def slope(x: Array) -> Array:
-        return np.asarray(df(x)) - coef[(x > 0).astype(int), 1]
+        return np.asarray(np.asarray(df(x)) - coef[(x > 0).astype(int), 1])
 
     x = np.concatenate([np.geomspace(0.5, 2.0**30, 600), 2.0 ** np.arange(0.0, 60.0, 2.0)])
     x = np.concatenate([x, -x])
@@ -81,20 +92,20 @@ def far_dual(f: Function, df: Function, kinks: tuple[float, ...], smooth: bool =
     if smooth:
         if max(beyond, outer) >= 0.9 * _STOPS[-1]:
             return None
-        reach = float(_STOPS[np.searchsorted(_STOPS, 1.05 * max(beyond, outer) + 1e-3)])
+        radius = float(_STOPS[np.searchsorted(_STOPS, 1.05 * max(beyond, outer) + 1e-3)])
         stops = np.array(sorted({s * k for k in _STOPS for s in (-1.0, 1.0)} | set(kinks)))
-        stops = stops[np.abs(stops) <= reach]
+        stops = stops[np.abs(stops) <= radius]
     elif beyond > outer:
         return None
     else:
-        reach, stops = outer, np.array(sorted({0.0, *kinks}))
+        radius, stops = outer, np.array(sorted({0.0, *kinks}))
     coarse, fine = (_rule(stops, n, rest, slope) for n in (16, 24))
     for values in (2, 3):
         sums = [np.array([n[1] @ n[values], n[1] @ (n[values] * np.cos(n[0]))]) for n in (coarse, fine)]
         size = float(fine[1] @ np.abs(fine[values]))
         if not np.all(np.abs(sums[0] - sums[1]) <= 1e-14 * size + 1e-300):
             return None
-    return FarDual(line, reach, coarse)
+    return FarDual(line, radius, coarse)
 
 
 def _rule(stops: Array, n: int, rest: Function, slope: Function) -> tuple[Array, Array, Array, Array]:
@@ -108,7 +119,7 @@ def _rule(stops: Array, n: int, rest: Function, slope: Function) -> tuple[Array,
 @jit(fastmath=REASSOC)
 def add(
     alpha: Array, beta: Array, near: Array, far: Array, x: Array, weight: Array, r: Array, dr: Array,
-    reach: float, line: Array, D: Array, Ddot: Array,
+    radius: float, bound: Array, line: Array, D: Array, Ddot: Array,
 ) -> None:  # fmt: skip
     """Add to `D` and `Ddot` of the broken line what the remainder contributes."""
     m = np.empty((4, _TERMS))
@@ -118,11 +129,11 @@ def add(
         al, be = alpha[n], beta[n]
         sine = math.sin(min(near[n], far[n]))
         rho = math.cos(near[n]) if near[n] <= far[n] else -math.cos(far[n])
-        kappa = rho * (reach / (al * sine)) * (reach / (be * sine))
+        kappa = rho * (radius / (al * sine)) * (radius / (be * sine))
         terms, size = 1, abs(kappa)
-        while terms < _TERMS and size > 1e-17:
+        while terms < _TERMS and size * bound[terms] > 1e-17:
             terms += 1
-            size *= abs(kappa) / terms
+            size *= abs(kappa)
         m[:] = 0.0
         value = slope = 0.0
         for i in range(x.size):
@@ -136,9 +147,12 @@ def add(
                 above = 0.5 * math.erfc(-0.7071067811865476 * t)
                 mass = weight[i] * math.exp(-0.5 * (v / one) ** 2) / one
                 part = (low + bend * above) * t * (other * sine) + below + jump * above
-                value += mass * r[i] * part + bend * (other * sine) * weight[i] / one * r[i] * 0.3989422804014327 * e
+                value += (
+                    mass * r[i] * part
+                    + bend * (other * sine) * weight[i] / one * r[i] * 0.3989422804014327 * e
+                )
                 slope += mass * dr[i] * (low + bend * above)
-                power, u = weight[i] * e / one, v / reach
+                power, u = weight[i] * e / one, v / radius
                 for k in range(terms):
                     m[2 * side, k] += power * r[i]
                     m[2 * side + 1, k] += power * dr[i]

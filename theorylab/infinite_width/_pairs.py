@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ._closed import Dual
 from ._gaps import covariance_gap, radial
 from ._network import Diagonal, Network
-from ._span import Moments, SpanDual
+from ._untabled import LayerDual, Moments
 from .duals import Activation
 
 Array = NDArray[Any]
@@ -63,7 +63,7 @@ def dense(w: float, b: float, alpha: Array, beta: Array, diff: Array, e: Array) 
 
 def _activate(
     act: Activation,
-    span: SpanDual | None,
+    span: LayerDual | None,
     alpha: Array,
     beta: Array,
     diff: Array,
@@ -111,7 +111,7 @@ def recompute(
     cols: Array,
     fan_in: int = 0,
     duals: Sequence[Dual] | None = None,
-    spans: Sequence[SpanDual] | None = None,
+    spans: Sequence[LayerDual] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows], Y[cols])``.
 
@@ -134,7 +134,7 @@ def recompute(
 def _chunk(
     net: Network,
     acts: Sequence[Activation],
-    spans: Sequence[SpanDual] | None,
+    spans: Sequence[LayerDual] | None,
     X: Array,
     Y: Array,
     dx: Diagonal,

@@ -1,10 +1,10 @@
 """Piecewise polynomials of degree two at most, with kinks and jumps anywhere: duals by single integrals.
 
-By Price's theorem ``d/dc E[f(u) f(v)]`` is ``E[f'(u) f'(v)]``, where a jump I of f at k adds ``I delta(u - k)``
-to f'. Three derivatives leave nothing but delta functions, each pair of which gives the density of (u, v) at
-two kinks. From parallel points, where everything is a moment in one dimension, the way back to the angle
-theta is an integral over t < theta of elementary functions. With ``C = g - c``, ``g = alpha beta`` and
-``W = c(t) - c``:
+By Price's theorem ``d/dc E[f(u) f(v)]`` is ``E[f'(u) f'(v)]``, where a jump I of f at k adds to f' a term
+``I delta(u - k)``. Three derivatives leave nothing but delta functions, each pair of which gives the density
+of (u, v) at two kinks. From parallel points, where everything is a moment in one dimension, the way back to
+the angle theta is an integral over t < theta of elementary functions. With
+``C = g - c``, ``g = alpha beta`` and ``W = c(t) - c``:
 
     D(g) - D(c) = C A1 - C^2/2 A2 + int (S1 - W S2 + W^2/2 S3) dc,    Ddot(c) = A1 - C A2 - int (S2 - W S3) dc
 
@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 from theorylab._lib.jit import jit
 
-from ._closed import angle
 from ._quadrature import legendre
 
 Array = NDArray[Any]
@@ -112,7 +111,9 @@ def _through(x: Array, y: Array) -> Array:
 
 
 @jit
-def _anchors(al: float, be: float, k1: Array, p1: Array, k2: Array, p2: Array, stops: Array, out: Array) -> None:
+def _anchors(
+    al: float, be: float, k1: Array, p1: Array, k2: Array, p2: Array, stops: Array, out: Array
+) -> None:
     """Put ``E[f^(m)(al x) g^(m)(be x)]``, m = 0, 1, 2, into `out`."""
     n1, n2 = k1.size, k2.size
     out[:] = 0.0
@@ -173,7 +174,6 @@ def _ways(
     `slope` is what leaves ``A1 - C A2``. With `crossed`, of conditional expectations too.
     """
     g = al * be
-    sine = math.sin(th)
     gap = slope = 0.0
     for i in range(k1.size):
         h = k1[i] / al
@@ -236,9 +236,7 @@ def _conditional(
 
 
 @jit
-def _bases(
-    al: float, be: float, th: float, k1: Array, j1: Array, k2: Array, p2: Array, out: Array
-) -> None:
+def _bases(al: float, be: float, th: float, k1: Array, j1: Array, k2: Array, p2: Array, out: Array) -> None:
     """Add what the polynomial of g below all kinks within reach gives at the kinks of f."""
     g = al * be
     first = _pass(-_REACH, be, 0, k2)
@@ -321,7 +319,9 @@ def between(
 
 
 class PieceDual:
-    """The dual of a piecewise polynomial, and its differences between close points. Cost: microseconds a pair.
+    """The dual of a piecewise polynomial, and its differences between close points.
+
+    Cost: five to forty microseconds a pair.
 
     Parameters
     ----------
@@ -337,9 +337,10 @@ class PieceDual:
         self.crossed = bool(np.any(jumps[:, 0]) or np.any(pieces.coef[:, 2]))
 
     def evaluate(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array, Array]:
-        """Return D, Ddot and ``D(alpha beta) - D(c)`` at the angles ``near, far = pi - near``, arrays (N,)."""
+        """Return D, Ddot and ``D(alpha beta) - D(c)`` at the angles ``near, pi - near``, arrays (N,)."""
         first, second, gap = (np.empty(alpha.size) for _ in range(3))
-        walk(alpha, beta, near, far, *self.parts, _STOPS, self.crossed, first, second, gap)
+        k, p, j, km, pm, jm = self.parts
+        walk(alpha, beta, near, far, k, p, j, km, pm, jm, _STOPS, self.crossed, first, second, gap)
         return first, second, gap
 
     def parallel(self, alpha: Array, beta: Array) -> Array:
@@ -355,5 +356,5 @@ class PieceDual:
     def radial(self, alpha: Array, beta: Array, diff: Array) -> tuple[Array, Array]:
         """Return ``E[F^2 - G^2]`` and ``E[(F - G)^2]`` of ``F, G = f(alpha x), f(beta x)``, x normal."""
         first, second = np.empty(alpha.size), np.empty(alpha.size)
-        between(alpha, beta, diff, *self.parts[:2], _STOPS, first, second)
+        between(alpha, beta, diff, self.pieces.kinks, self.pieces.coef, _STOPS, first, second)
         return first, second

@@ -17,7 +17,8 @@ from . import _pairs
 from ._closed import Dual
 from ._mehler import Basis, MehlerDual
 from ._network import Diagonal, Network, diagonal
-from ._span import SpanDual, conversion, spannable, spanning_layers
+from ._span import conversion, spannable, spanning_layers
+from ._untabled import LayerDual, Untabled, worth
 
 Array = NDArray[Any]
 DEGREE = 16
@@ -73,7 +74,7 @@ def _plane(
         z = w * g * (1.0 - small if obtuse else small) / diag.q[0, 0]
         y = (w * g * (small if obtuse else 1.0 - small) + b) / diag.q[0, 0]
         raw = g * (2.0 * small - 1.0 if obtuse else 1.0 - 2.0 * small)
-        spans = spanned(net, diag, diag) if angles.size * net.depth > 200 else None
+        spans = spanned(net, diag, diag, pairs=angles.size) if angles.size * net.depth > 200 else None
         duals = None if spans is None else [f.paired for f in spans]
         return _pairs.walk(net, raw, wide.q, wide.q, d, first=(z, y), duals=duals)
     half = 0.5 * angles
@@ -86,17 +87,25 @@ def _plane(
     return k, t
 
 
-def spanned(net: Network, dx: Diagonal, dy: Diagonal, tol: float = 3e-12) -> list[SpanDual] | None:
-    """Return duals layer by layer, by tables; None where quadrature pair by pair is needed."""
-    if not net.depth:
-        return None
+def spanned(
+    net: Network, dx: Diagonal, dy: Diagonal, tol: float = 3e-12, pairs: int = 0
+) -> list[LayerDual] | None:
+    """Return duals layer by layer, by tables where these serve `pairs` (default: all) pairs better.
+
+    None where quadrature pair by pair does throughout.
+    """
     layers = [np.concatenate(pair) for pair in zip(dx.q[:-1], dy.q[:-1])]
-    return spanning_layers(net.act, layers, tol) if spannable(net.act, np.concatenate(layers)) else None
+    pairs = pairs or dx.q.shape[1] * dy.q.shape[1]
+    served = [spannable(net.act, q) and worth(net.act, float(q.max()), pairs) for q in layers]
+    if not any(served):
+        return None
+    tables = iter(spanning_layers(net.act, [q for q, ok in zip(layers, served) if ok], tol))
+    return [next(tables) if ok else Untabled(net.act) for ok in served]
 
 
 def paired(
     net: Network, dx: Diagonal, dy: Diagonal, pairs: int, tol: float = 3e-12
-) -> tuple[list[Dual] | None, list[SpanDual] | None]:
+) -> tuple[list[Dual] | None, list[LayerDual] | None]:
     """Return duals, layer by layer, for as many single pairs: series to the last digit, or a table for many.
 
     Neither where quadrature is needed, or costs no more.
@@ -108,4 +117,4 @@ def paired(
         series = [MehlerDual(net.act, float(top), bases=bases) for top in tops]
         if all(s.complete for s in series):
             return [s.paired for s in series], None
-    return None, spanned(net, dx, dy, tol) if evaluations > DIRECT else None
+    return None, spanned(net, dx, dy, tol, pairs) if evaluations > DIRECT else None
