@@ -56,13 +56,12 @@ class Rule:
         if alpha.size == 0:
             return np.zeros(0), np.zeros(0)
         # the search for a broken line costs more than a few pairs of moderate variance
-        apart = (
-            self.far.covers(alpha, beta, near) if max(alpha.max(), beta.max()) > 1.0 and self.far else None
-        )
-        if apart is None or not apart.any():
+        broken = self.far if max(float(alpha.max()), float(beta.max())) > 1.0 else None
+        if broken is None:
             return self.close(alpha, beta, near, far)
+        apart = broken.covers(alpha, beta, near)
         first, second = np.empty(alpha.size), np.empty(alpha.size)
-        for part, form in ((apart, self.far.dual), (~apart, self.close)):
+        for part, form in ((apart, broken.dual), (~apart, self.close)):
             if part.any():
                 first[part], second[part] = form(alpha[part], beta[part], near[part], far[part])
         return first, second
