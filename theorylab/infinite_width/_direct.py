@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _quadrature
+from . import _lines, _quadrature
 from ._closed import angle
 from ._far import FarDual, far_dual
 from ._pieces import PieceDual, find
@@ -73,29 +73,81 @@ class PolarRule(Rule):
     def __init__(self, fn: Function, dfn: Function, kinks: tuple[float, ...]) -> None:
         super().__init__(fn, dfn, kinks)
         self.known: dict[tuple[float, float], int] = {}
-        if not any(kinks):
-            self.gap = self._gap
+        self.gap = self._gap
 
     def nodes(self, alpha: Array, beta: Array) -> int:
         """Return the resolution: one per power of two of the scales."""
         high = [2.0 ** math.ceil(math.log2(max(float(s.max()), 0.25))) for s in (alpha, beta)]
         top = (high[0], high[1])
         if top not in self.known:
-            found = [_quadrature.resolution(f, top[0], top[1], self.kinks) for f in (self.fn, self.dfn)]
+            found = [_quadrature.resolution(f, top[0], top[1]) for f in (self.fn, self.dfn)]
             self.known[top] = max(found) if min(found) else 0
         return self.known[top]
 
     def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
         """Return D and Ddot."""
         n = self.nodes(alpha, beta)
-        first, second = _quadrature.polar((self.fn, self.dfn), alpha, beta, near, self.kinks, n)
+        first, second = _quadrature.polar((self.fn, self.dfn), alpha, beta, near, n)
         return first, second
 
     def _gap(self, alpha: Array, beta: Array, z: Array) -> Array:
         """Return ``D(alpha beta) - D(c)`` for standard deviations and ``z = (1 - rho) / 2``, arrays (N,)."""
         theta = angle(z, 1.0 - z)[0]
         n = self.nodes(alpha, beta)
-        return _quadrature.polar_gap(self.fn, self.dfn, alpha, beta, theta, self.kinks, n)
+        return _quadrature.polar_gap(self.fn, self.dfn, alpha, beta, theta, bool(self.kinks), n)
+
+
+class LineRule(Rule):
+    """Functions with kinks off the origin, at a resolution that two rules agree on."""
+
+    def __init__(self, fn: Function, dfn: Function, kinks: tuple[float, ...]) -> None:
+        super().__init__(fn, dfn, kinks)
+        self.edges = np.array(sorted(set(kinks)))
+        self.known: dict[tuple[int, int], int] = {}
+        self.gap, self.radial = self._gap, self._radial
+
+    def nodes(self, alpha: Array, beta: Array) -> int:
+        """Return the nodes of a panel: one number per power of two of the scales."""
+        tops = [max(0, math.ceil(math.log2(max(float(s.max()), 1.0)))) for s in (alpha, beta)]
+        key = (tops[0], tops[1])
+        if key not in self.known:
+            al, be = (np.full(3, 2.0**top) for top in tops)
+            probe = np.array([0.05, 1.1, 2.9])
+            n, fns = 8, (self.fn, self.dfn)
+            coarse = _lines.expectations(fns, al, be, probe, self.edges, n)
+            while n < 27:
+                finer = n + n // 2
+                fine = _lines.expectations(fns, al, be, probe, self.edges, finer)
+                off = [np.max(np.abs(p - q)) > 3e-15 * np.max(np.abs(p)) for p, q in zip(fine, coarse)]
+                if not any(off):
+                    break
+                n, coarse = finer, fine
+            self.known[key] = n
+        return self.known[key]
+
+    def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
+        """Return D and Ddot."""
+        n = self.nodes(alpha, beta)
+        first, second = _lines.expectations((self.fn, self.dfn), alpha, beta, near, self.edges, n)
+        return first, second
+
+    def _gap(self, alpha: Array, beta: Array, z: Array) -> Array:
+        """Return ``D(alpha beta) - D(c)`` for standard deviations and ``z = (1 - rho) / 2``, arrays (N,)."""
+        near, far = angle(z, 1.0 - z)
+        acute = z <= 0.5
+        out = np.empty(alpha.size)
+        if acute.any():
+            al, be, th = (v[acute] for v in (alpha, beta, near))
+            out[acute] = _lines.gap(self.fn, self.dfn, al, be, th, self.edges, self.nodes(al, be))
+        if not acute.all():
+            al, be, th, rest = (v[~acute] for v in (alpha, beta, near, far))
+            top = self.close(al, be, 0.0 * th, 0.0 * th + math.pi)[0]
+            out[~acute] = top - self.split(al, be, th, rest)[0]
+        return out
+
+    def _radial(self, alpha: Array, beta: Array, diff: Array) -> tuple[Array, Array]:
+        """Return ``E[F^2 - G^2]`` and ``E[(F - G)^2]`` of ``F, G = f(alpha x), f(beta x)``, x normal."""
+        return _lines.radial(self.fn, self.dfn, alpha, beta, diff, self.edges)
 
 
 class PieceRule(Rule):
@@ -131,4 +183,4 @@ def rule(fn: Function, dfn: Function, kinks: tuple[float, ...]) -> Rule:
     pieces = find(fn, kinks) if any(kinks) else None
     if pieces is not None:
         return PieceRule(PieceDual(pieces), fn, kinks)
-    return PolarRule(fn, dfn, kinks)
+    return LineRule(fn, dfn, kinks) if any(kinks) else PolarRule(fn, dfn, kinks)

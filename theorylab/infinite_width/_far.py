@@ -48,7 +48,7 @@ class FarDual:
         moments = [(weight * np.abs(v)) @ (np.abs(x)[:, None] / radius) ** k for v in values]
         bound = np.max([(m / max(m[0], 1e-300)) ** 2 for m in moments], axis=0) / special.factorial(k)
         self.bound = bound
-        self.reach = radius * float(np.max((bound[-1] / 1e-17) ** (0.5 / _TERMS)))
+        self.reach = max(radius * float((bound[-1] / 1e-17) ** (0.5 / _TERMS)), 0.5)
 
     def dual(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
         """Return D and Ddot for standard deviations and angles ``near, pi - near``, arrays (N,)."""
