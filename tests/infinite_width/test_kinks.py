@@ -11,7 +11,7 @@ from scipy import special
 
 from tests.infinite_width.generate_near_duplicates import STEP, X
 from tests.infinite_width.test_near_duplicates import mp_dual
-from theorylab.infinite_width import _direct, _far, _gaps, _pieces, _quadrature, duals, kernels
+from theorylab.infinite_width import _activations, _direct, _far, _gaps, _pieces, _quadrature, duals, kernels
 
 # activation, w_var, b_var, separation, K, T, squared distance at depth 3
 GOLDEN = [
@@ -119,7 +119,7 @@ def test_duals_against_a_product_rule(name):
     act = duals.register(f"kinks_{name}", fn=f, kinks=kinks)
     rule = act.dual.__self__
     assert isinstance(rule, _direct.PieceRule)
-    for a, b, z in random_pairs(len(name), 12):
+    for a, b, z in random_pairs(len(name), 6):
         want = brute(f, lambda x: slope(name, x), kinks, a, b, z)
         got = pair(rule, a, b, z)
         for g, w, size in zip(got, want, norms(act, a, b)):
@@ -161,6 +161,54 @@ def test_near_duplicates(name, w, b, separation, k, t, d):
     assert abs(K[0, 1] / k - 1) < 1e-14
     assert abs(T[0, 1] / t - 1) < 1e-14
     assert abs(kernels.rkhs_sqdist(both, **common)[0, 1] / d - 1) < 1e-14
+
+
+@pytest.mark.parametrize(("name", "w", "b", "separation", "k", "t", "d"), GOLDEN[:3] + GOLDEN[6:9])
+def test_any_function(monkeypatch, name, w, b, separation, k, t, d):
+    """The rule for functions that are no polynomials between kinks, on those that are."""
+    monkeypatch.setattr(_direct, "find", lambda f, kinks: None)
+    f, kinks = FUNCTIONS[name]
+    act = _activations.by_quadrature("any", f, lambda x: slope(name, x), kinks)
+    both = np.array([X, np.array(X) + separation * np.array(STEP)])
+    common = {"depth": 3, "activation": act, "w_var": w, "b_var": b}
+    K, T = kernels.nngp_ntk(both, **common)
+    assert abs(K[0, 1] / k - 1) < 2e-14
+    assert abs(T[0, 1] / t - 1) < 2e-14
+    assert abs(kernels.rkhs_sqdist(both, **common)[0, 1] / d - 1) < 2e-14
+
+
+@pytest.mark.parametrize("scale", [0.7, 12.0])
+def test_functions_between_kinks(scale):
+    """A shifted ELU, and one that decays: at all angles, far apart or close."""
+
+    def shifted(x):
+        return np.where(x > 0.6, x - 0.6, np.expm1(np.minimum(x - 0.6, 0.0)) * 0.5)
+
+    def shifted_slope(x):
+        return np.where(x > 0.6, 1.0, 0.5 * np.exp(np.minimum(x - 0.6, 0.0)))
+
+    def decaying(x):
+        return np.where(x > -1.0, np.exp(-np.abs(x + 1.0)), 2.0)
+
+    def decaying_slope(x):
+        return np.where(x > -1.0, -np.exp(-np.abs(x + 1.0)), 0.0)
+
+    for f, df, kink in ((shifted, shifted_slope, 0.6), (decaying, decaying_slope, -1.0)):
+        rule = _direct.rule(f, df, (kink,))
+        assert isinstance(rule, _direct.LineRule)
+        a, b = scale**2, 0.4 * scale**2
+        size = []
+        for g in (f, df):
+            moments = _quadrature.gauss_moment(lambda x, g=g: g(x) ** 2, np.array([a, b]), (kink,))
+            size.append(float(np.sqrt(moments.prod())))
+        # panels of the reference must resolve exponentials
+        cuts = (
+            sorted({kink, *(s * 2.0**k for k in range(-1, 7) for s in (1.0, -1.0))}) if scale > 1 else (kink,)
+        )
+        for z in (1e-9, 0.02, 0.8):
+            want = brute(f, df, cuts, a, b, z)
+            for g, w, s in zip(pair(rule, a, b, z), want, size):
+                assert abs(g - w) <= 2e-14 * s
 
 
 def test_many_points_equal_few():

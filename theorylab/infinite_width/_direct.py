@@ -159,7 +159,10 @@ class PieceRule(Rule):
 
     @functools.cached_property
     def far(self) -> FarDual | None:
-        """The dual of pairs far apart, where the outer pieces are lines."""
+        """The dual of pairs far apart, where single integrals of bounded functions and parabolas lose digits."""
+        coef = self.pieces.pieces.coef
+        if not np.any(coef[:, 2]) and np.any(coef[[0, -1], 1]):
+            return None
         return far_dual(self.fn, self.dfn, self.kinks, smooth=False)
 
     def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
@@ -170,9 +173,9 @@ class PieceRule(Rule):
         """Return ``D(alpha beta) - D(c)`` for standard deviations and ``z = (1 - rho) / 2``, arrays (N,)."""
         near, far = angle(z, 1.0 - z)
         gap = self.pieces.evaluate(alpha, beta, near, far)[2]
-        # of saturated activations the gap of distant points is small against its terms, but not against D
+        # there the gap of distant points is small against its terms, but not against D
         apart = np.maximum(alpha, beta) * near * near > 1.0
-        if apart.any():
+        if self.far is not None and apart.any():
             parts = alpha[apart], beta[apart]
             gap[apart] = self.pieces.parallel(*parts) - self.split(*parts, near[apart], far[apart])[0]
         return gap
