@@ -244,6 +244,18 @@ def test_pieces():
     assert isinstance(plain.dual.__self__, _direct.PieceRule)
 
 
+def test_misplaced_kinks_move_to_where_pieces_meet():
+    """A search finds a jump of the curvature to some 1e-3 only."""
+    k = 0.25 * np.pi
+    act = duals.get(lambda x: np.maximum(x - k, 0.0) ** 2)
+    assert act.kinks == pytest.approx((0.0, k), abs=1e-15)
+    tail, density = special.ndtr(-k), np.exp(-0.5 * k * k) / np.sqrt(2.0 * np.pi)
+    first, second = act.moments(np.ones(1))
+    # E (x - k)_+^4 and 4 E (x - k)_+^2
+    assert abs(first[0] / ((k**4 + 6 * k**2 + 3) * tail - (k**3 + 5 * k) * density) - 1) < 3e-15
+    assert abs(second[0] / (4 * ((1 + k * k) * tail - k * density)) - 1) < 3e-15
+
+
 # -- large variances ---------------------------------------------------------------------------------
 
 

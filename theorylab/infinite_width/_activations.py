@@ -102,7 +102,7 @@ def by_quadrature(name: str, fn: Function, dfn: Function, kinks: tuple[float, ..
         rule.dual,
         fn,
         rule.dfn,
-        kinks,
+        rule.kinks,
         closed=False,
         analytic=False,
         gap=rule.gap,

@@ -159,7 +159,7 @@ class PieceRule(Rule):
 
     @functools.cached_property
     def far(self) -> FarDual | None:
-        """The dual of pairs far apart, where single integrals of bounded functions and parabolas lose digits."""
+        """The dual of pairs far apart, if bounded or parabolic there: single integrals lose digits."""
         coef = self.pieces.pieces.coef
         if not np.any(coef[:, 2]) and np.any(coef[[0, -1], 1]):
             return None
@@ -185,5 +185,6 @@ def rule(fn: Function, dfn: Function, kinks: tuple[float, ...]) -> Rule:
     """Return the rule for an activation."""
     pieces = find(fn, kinks) if any(kinks) else None
     if pieces is not None:
-        return PieceRule(PieceDual(pieces), fn, kinks)
+        at = tuple(sorted({*pieces.kinks.tolist(), *(k for k in kinks if k == 0.0)}))
+        return PieceRule(PieceDual(pieces), fn, at)
     return LineRule(fn, dfn, kinks) if any(kinks) else PolarRule(fn, dfn, kinks)

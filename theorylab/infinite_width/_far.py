@@ -99,7 +99,8 @@ def far_dual(f: Function, df: Function, kinks: tuple[float, ...], smooth: bool =
         return None
     else:
         radius, stops = outer, np.array(sorted({0.0, *kinks}))
-    coarse, fine = (_rule(stops, n, rest, slope) for n in (16, 24))
+    with np.errstate(all="ignore"):
+        coarse, fine = (_rule(stops, n, rest, slope) for n in (16, 24))
     for values in (2, 3):
         sums = [np.array([n[1] @ n[values], n[1] @ (n[values] * np.cos(n[0]))]) for n in (coarse, fine)]
         size = float(fine[1] @ np.abs(fine[values]))

@@ -17,6 +17,7 @@ Obtuse pairs are acute ones of ``f(u)`` and ``f(-v)``.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from theorylab._lib.jit import jit
 from ._quadrature import legendre
 
 Array = NDArray[Any]
+Function = Callable[[Array], Array]
 _REACH = 12.0  # exp(-72) = 5e-32 of the mass lies outside
 # Stops of the rule in one dimension; twelve nodes a panel leave 1e-17.
 _STOPS = np.array([-12.0, -9.0, -7.5, -6.0, -4.5, -3.0, -1.5, 0.0, 1.5, 3.0, 4.5, 6.0, 7.5, 9.0, 12.0])
@@ -62,38 +64,66 @@ class Pieces:
         return out
 
 
-def find(f: Callable[[Array], Array], kinks: tuple[float, ...]) -> Pieces | None:
-    """Return the pieces of `f` between `kinks`, or None where one is no polynomial of degree two."""
+def find(f: Function, kinks: tuple[float, ...]) -> Pieces | None:
+    """Return the pieces of `f` between `kinks`, or None where one is no polynomial of degree two.
+
+    Kinks that a search placed badly, as it does where only the curvature jumps, move to where pieces meet.
+    """
     edges = np.array(sorted(set(kinks)))
     if edges.size == 0:
         return None
-    reach = np.concatenate([2.0 ** np.arange(-20.0, 31.0), np.linspace(0.1, 9.7, 49)])
-    coef = []
-    for i in range(edges.size + 1):
-        if i == 0:
-            x = edges[0] - reach
-            at = edges[0] - np.array([2.0, 1.0, 0.25])
-        elif i == edges.size:
-            x = edges[-1] + reach
-            at = edges[-1] + np.array([0.25, 1.0, 2.0])
-        else:
-            low, high = edges[i - 1], edges[i]
-            part = np.concatenate([np.linspace(0.003, 0.997, 101), [1e-6, 1.0 - 1e-6]])
-            x = low + (high - low) * part
-            at = low + (high - low) * np.array([0.0625, 0.5, 0.9375])
-        with np.errstate(all="ignore"):
-            y, v = np.asarray(f(x), dtype=np.float64), np.asarray(f(at), dtype=np.float64)
-        poly = _through(at, v)
-        terms = np.abs(poly) * np.abs(x[:, None]) ** np.arange(3)
-        error = np.abs(y - x[:, None] ** np.arange(3) @ poly)
-        if not np.all(error <= 4e-15 * np.maximum(terms.sum(axis=1), float(np.abs(v).max()))):
-            return None
-        coef.append(poly)
+    borders = [-np.inf, *edges, np.inf]
+    with np.errstate(all="ignore"):
+        coef = np.array([_fit(f, low, high) for low, high in itertools.pairwise(borders)])
+        if not _holds(f, edges, coef):
+            edges = np.array([_meeting(k, right - left) for k, left, right in zip(edges, coef, coef[1:])])
+            if np.any(np.diff(edges) <= 0.0) or not _holds(f, edges, coef):
+                return None
     # a border where nothing changes is none
     kept = [i for i in range(edges.size) if not np.allclose(coef[i], coef[i + 1], rtol=4e-15, atol=4e-15)]
     if not kept:
         return None
-    return Pieces(edges[kept], np.ascontiguousarray([coef[0], *(coef[i + 1] for i in kept)]))
+    return Pieces(edges[kept], np.ascontiguousarray(coef[[0, *(i + 1 for i in kept)]]))
+
+
+def _inside(low: float, high: float, part: Array, beyond: Array) -> Array:
+    """Return points at fractions `part` of a piece, or at distances `beyond` from its only end."""
+    if np.isinf(low):
+        return np.asarray(high - beyond)
+    return np.asarray(low + (beyond if np.isinf(high) else (high - low) * part))
+
+
+def _fit(f: Function, low: float, high: float) -> Array:
+    x = _inside(low, high, np.array([0.0625, 0.5, 0.9375]), np.array([0.25, 1.0, 2.0]))
+    return _through(x, np.asarray(f(x), dtype=np.float64))
+
+
+def _holds(f: Function, edges: Array, coef: Array) -> bool:
+    """Return whether `f` equals the polynomials between the edges, to rounding."""
+    part = np.concatenate([np.linspace(0.003, 0.997, 101), [1e-6, 1.0 - 1e-6]])
+    beyond = np.concatenate([2.0 ** np.arange(-20.0, 31.0), np.linspace(0.1, 9.7, 49)])
+    for low, high, poly in zip([-np.inf, *edges], [*edges, np.inf], coef):
+        x = _inside(low, high, part, beyond)
+        terms = x[:, None] ** np.arange(3) * poly
+        floor = float(np.abs(_inside(low, high, np.ones(1), np.ones(1)) ** np.arange(3) * poly).max())
+        error = np.abs(np.asarray(f(x), dtype=np.float64) - terms.sum(axis=1))
+        if not np.all(error <= 4e-15 * np.maximum(np.abs(terms).sum(axis=1), floor)):
+            return False
+    return True
+
+
+def _meeting(k: float, change: Array) -> float:
+    """Return where a polynomial near `k` has its zero, or `k` where it has none."""
+    c0, c1, c2 = change
+    roots = [k]
+    if c2 == 0.0:
+        roots = [-c0 / c1] if c1 != 0.0 else roots
+    else:
+        middle, inner = -0.5 * c1 / c2, (0.5 * c1 / c2) ** 2 - c0 / c2
+        reach = math.sqrt(inner) if inner > 1e-12 * middle**2 else 0.0
+        roots = [middle - reach, middle + reach]
+    near = min(roots, key=lambda r: abs(r - k))
+    return near if abs(near - k) < 1e-2 else k
 
 
 def _through(x: Array, y: Array) -> Array:
