@@ -13,7 +13,7 @@ from scipy import special
 
 from theorylab._lib.checks import as_float_array, check_int, check_real
 
-from . import _closed, _quadrature
+from . import _closed, _direct, _quadrature
 
 __all__ = [
     "BUILTIN",
@@ -57,6 +57,11 @@ class Activation:
         Whether the dual accepts complex arguments, hence exact derivatives.
     gap : callable or None
         ``(alpha, beta, z) -> D(alpha beta) - D(c)`` from standard deviations, where one quadrature gives it.
+    radial : callable or None
+        ``(alpha, beta, alpha - beta) -> E[F^2 - G^2], E[(F - G)^2]``, ``F, G = phi(alpha x), phi(beta x)``,
+        where kinks need a rule of their own.
+    reach : callable or None
+        ``() -> r``: pairs whose standard deviations times ``sin theta`` exceed r cost little by quadrature.
     """
 
     name: str
@@ -69,6 +74,8 @@ class Activation:
     closed: bool = True
     analytic: bool = True
     gap: Callable[[Array, Array, Array], Array] | None = None
+    radial: Callable[[Array, Array, Array], tuple[Array, Array]] | None = None
+    reach: Callable[[], float] | None = None
 
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
@@ -87,45 +94,21 @@ class Activation:
         return first[where].reshape(q.shape), second[where].reshape(q.shape)
 
 
-class _Polar:
-    """The dual of `fn`, and its gap, by polar quadrature at a resolution that two rules agree on."""
-
-    def __init__(self, fn: Function, dfn: Function, kinks: tuple[float, ...]) -> None:
-        self.fn, self.dfn, self.kinks = fn, dfn, kinks
-        self.known: dict[tuple[float, float], int] = {}
-
-    def nodes(self, alpha: Array, beta: Array) -> int:
-        """Return the resolution: one per power of two of the scales."""
-        high = [2.0 ** math.ceil(math.log2(max(float(s.max()), 0.25))) for s in (alpha, beta)]
-        top = (high[0], high[1])
-        if top not in self.known:
-            found = [_quadrature.resolution(f, top[0], top[1], self.kinks) for f in (self.fn, self.dfn)]
-            self.known[top] = max(found) if min(found) else 0
-        return self.known[top]
-
-    def dual(self, a: Array, b: Array, c: Array, z: Array, y: Array) -> tuple[Array, Array]:
-        """Return D and Ddot."""
-        a, b, c, z, y = np.broadcast_arrays(a, b, c, z, y)
-        alpha, beta = np.sqrt(a).ravel(), np.sqrt(b).ravel()
-        theta = _closed.angle(z, y)[0].ravel()
-        if alpha.size == 0:
-            return np.zeros(a.shape), np.zeros(a.shape)
-        n = self.nodes(alpha, beta)
-        first, second = _quadrature.polar((self.fn, self.dfn), alpha, beta, theta, self.kinks, n)
-        return first.reshape(a.shape), second.reshape(a.shape)
-
-    def gap(self, alpha: Array, beta: Array, z: Array) -> Array:
-        """Return ``D(alpha beta) - D(c)`` for standard deviations and ``z = (1 - rho) / 2``, arrays (N,)."""
-        theta = _closed.angle(z, 1.0 - z)[0]
-        n = self.nodes(alpha, beta)
-        return _quadrature.polar_gap(self.fn, self.dfn, alpha, beta, theta, self.kinks, n)
-
-
 def by_quadrature(name: str, fn: Function, dfn: Function, kinks: tuple[float, ...] = ()) -> Activation:
     """Return an activation whose dual is computed by quadrature."""
-    rule = _Polar(fn, dfn, kinks)
-    gap = None if any(kinks) else rule.gap
-    return Activation(name, rule.dual, fn, dfn, kinks, closed=False, analytic=False, gap=gap)
+    rule = _direct.rule(fn, dfn, kinks)
+    return Activation(
+        name,
+        rule.dual,
+        fn,
+        rule.dfn,
+        rule.kinks,
+        closed=False,
+        analytic=False,
+        gap=rule.gap,
+        radial=rule.radial,
+        reach=rule.reach,
+    )
 
 
 def _slopes(name: str, al: float, be: float) -> Activation:

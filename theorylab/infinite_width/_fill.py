@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from . import _fused, _interpolate, _pairs
 from ._closed import Dual
 from ._network import Diagonal, Network
+from ._untabled import Untabled
 
 Array = NDArray[Any]
 _STRIP = 32
@@ -73,8 +74,9 @@ def stepwise(
 
     Of a symmetric tile the part well above the diagonal is left out.
     """
-    # narrow strips keep a dozen float64 temporaries small; quadrature costs far more than a strip
-    strip = _STRIP if net.act.closed or duals is not None else _STRIP // 4
+    # narrow strips keep a dozen float64 temporaries small; pairs one by one cost far more than a strip
+    single = not net.act.closed and (duals is None or any(isinstance(f, Untabled) for f in duals))
+    strip = _STRIP // 8 if single else _STRIP
 
     def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
         for low in range(i0, i1, strip):

@@ -92,6 +92,8 @@ def _integrated_gap(act: Activation, alpha: Array, beta: Array, c: Array, e: Arr
 
 def radial(act: Activation, alpha: Array, beta: Array, diff: Array) -> tuple[Array, Array]:
     """Return ``E[f^2 - g^2]`` and ``E[(f - g)^2]`` for f, g = phi(alpha x), phi(beta x), x normal."""
+    if act.radial is not None:
+        return act.radial(alpha, beta, diff)
     if act.family is not None and act.family[0] == "erf":
         return _erf_radial(act.family, alpha, beta, diff)
     if act.name == "sin":

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ._closed import Dual
 from ._gaps import covariance_gap, radial
 from ._network import Diagonal, Network
-from ._span import Moments, SpanDual
+from ._untabled import LayerDual, Moments
 from .duals import Activation
 
 Array = NDArray[Any]
@@ -61,7 +61,7 @@ def dense(w: float, b: float, alpha: Array, beta: Array, diff: Array, e: Array) 
 
 def _activate(
     act: Activation,
-    span: SpanDual | None,
+    span: LayerDual | None,
     alpha: Array,
     beta: Array,
     diff: Array,
@@ -106,7 +106,7 @@ def recompute(
     rows: Array,
     cols: Array,
     fan_in: int = 0,
-    spans: Sequence[SpanDual] | None = None,
+    spans: Sequence[LayerDual] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return NNGP, NTK and squared RKHS distance of the pairs ``(X[rows], Y[cols])``.
 
@@ -125,7 +125,7 @@ def recompute(
 
 def _chunk(
     net: Network,
-    spans: Sequence[SpanDual] | None,
+    spans: Sequence[LayerDual] | None,
     X: Array,
     Y: Array,
     dx: Diagonal,

@@ -3,7 +3,7 @@
 With ``u = sqrt(a) r cos t``, ``v = sqrt(b) r cos(t - theta)`` a kink of phi at zero lies on
 rays from the origin, whatever the correlation: the plane splits into four wedges,
 in two of which u and v have one sign. Gauss-Legendre rules inside each wedge see
-a smooth function. Kinks elsewhere cut each ray at known radii.
+a smooth function.
 """
 
 from __future__ import annotations
@@ -41,18 +41,8 @@ def legendre(n: int) -> tuple[Array, Array]:
     return (0.5 * (x + 1.0)).astype(np.float64), weight.astype(np.float64)
 
 
-def _radial(cuts: Array, n: int) -> tuple[Array, Array]:
-    """Return radii and weights (with ``r exp(-r^2/2)``) for sorted `cuts` (..., k); shape (..., (k-1) n)."""
-    x, w = legendre(n)
-    width = np.diff(cuts, axis=-1)[..., None]
-    r = cuts[..., :-1, None] + width * x
-    weight = width * w * r * np.exp(-0.5 * r * r)
-    shape = (*cuts.shape[:-1], -1)
-    return r.reshape(shape), weight.reshape(shape)
-
-
 def _rays(
-    alpha: Array, beta: Array, theta: Array, kinks: tuple[float, ...], n: int
+    alpha: Array, beta: Array, theta: Array, n: int
 ) -> Iterator[tuple[slice, bool, Array, Array, Array, Array]]:
     """Yield ``(pairs, same, width, weight, x, r)`` for parts of the pairs and two wedges of the plane.
 
@@ -60,56 +50,39 @@ def _rays(
     ``v = +-beta r sin(width (1 - x))``, of one sign if `same`; the other half plane is ``(-u, -v)``.
     With n = 0 panels shrink towards all borders of the wedges, as large variances need.
     """
-    shifted = sorted({abs(k) for k in kinks if k != 0.0})
     largest = max(float(alpha.max(initial=1.0)), float(beta.max(initial=1.0)))
     grades = math.ceil(0.5 * math.log2(largest)) if n == 0 else 0
     nodes, weights = legendre(n or 20)
     radial = max(16, n // 2)
     base = np.array([0.0, *0.25 ** np.arange(grades, 0, -1.0), 1.0, 3.0, 6.5, RADIUS])
-    per_pair = (2 * grades + 4) * nodes.size * base.size * radial * (1 + 3 * len(shifted))
-    chunk = max(1, _CHUNK // per_pair)
+    points, share = legendre(radial)
+    r = (base[:-1, None] + np.diff(base)[:, None] * points).ravel()
+    wr = (np.diff(base)[:, None] * share).ravel() * r * np.exp(-0.5 * r * r) / (2.0 * np.pi)
+    chunk = max(1, _CHUNK // ((2 * grades + 4) * nodes.size * r.size))
     for start in range(0, alpha.size, chunk):
         sl = slice(start, start + chunk)
         al, be, th = alpha[sl, None], beta[sl, None], theta[sl, None]
         for same, width in ((False, th), (True, np.pi - th)):
             edges = [np.zeros_like(al), np.ones_like(al)]
             if n == 0:  # the activation turns over where a ray passes an axis at a distance of about one
-                unit = 0.125 / np.maximum(np.maximum(np.maximum(al, be), 1.0) * width, 1e-300)
+                scale = np.maximum(np.maximum(al, be), 1.0) * width
+                unit = 0.125 / np.maximum(scale, 0.25)  # 1 / 2 where all of the wedge is that close
                 inner = [np.minimum(unit * 4.0**k, 0.5) for k in range(grades + 3)]
                 edges += inner + [1.0 - e for e in inner]
-            if shifted:
-                # the ray through the crossing of two kink curves, (k_i / alpha) / sin(w x) = (k_j / beta)
-                # / sin(w (1 - x))
-                for ki in shifted:
-                    for kj in shifted:
-                        p, q = ki / np.maximum(al, 1e-300), kj / np.maximum(be, 1e-300)
-                        ray = np.arctan2(p * np.sin(width), q + p * np.cos(width))
-                        edges.append(np.clip(ray / np.maximum(width, 1e-300), 0.0, 1.0))
-                edges += [np.full_like(al, e) for e in (0.02, 0.1, 0.5, 0.9, 0.98)]
             cuts = np.sort(np.concatenate(edges, axis=1), axis=1)
             gaps = np.diff(cuts, axis=1)[..., None]
             x = (cuts[:, :-1, None] + gaps * nodes).reshape(al.shape[0], -1)
             wx = (gaps * weights).reshape(al.shape[0], -1)
-            radii = base
-            if shifted:
-                cu, cv = al * np.sin(width * x), be * np.sin(width * (1.0 - x))
-                with np.errstate(divide="ignore"):
-                    extra = [np.minimum(k / s, RADIUS) for k in shifted for s in (cu, cv)]
-                stops = [np.broadcast_to(v, cu.shape) for v in base]
-                radii = np.sort(np.stack([*stops, *extra], axis=-1), axis=-1)
-            r, wr = _radial(radii, radial)
-            yield sl, same, width, (width * wx / (2.0 * np.pi))[..., None] * wr, x[..., None], r
+            yield sl, same, width, (width * wx)[..., None] * wr, x[..., None], r
 
 
-def polar(
-    fns: tuple[Function, ...], alpha: Array, beta: Array, theta: Array, kinks: tuple[float, ...], n: int
-) -> list[Array]:
+def polar(fns: tuple[Function, ...], alpha: Array, beta: Array, theta: Array, n: int) -> list[Array]:
     """Return ``E[f(u) f(v)]`` for each f, arrays alpha, beta (standard deviations) and theta of shape (N,).
 
-    Cost: about ``4 n (2 n)`` evaluations of each function a pair, more with kinks off the origin.
+    Kinks at zero only. Cost: about ``4 n (2 n)`` evaluations of each function a pair.
     """
     outs = [np.zeros(alpha.shape) for _ in fns]
-    for sl, same, width, weight, x, r in _rays(alpha, beta, theta, kinks, n):
+    for sl, same, width, weight, x, r in _rays(alpha, beta, theta, n):
         cu, cv = alpha[sl, None, None], beta[sl, None, None]
         u = cu * np.sin(width[..., None] * x) * r
         v = (cv if same else -cv) * np.sin(width[..., None] * (1.0 - x)) * r
@@ -119,15 +92,15 @@ def polar(
 
 
 def polar_gap(
-    f: Function, df: Function, alpha: Array, beta: Array, theta: Array, kinks: tuple[float, ...], n: int
+    f: Function, df: Function, alpha: Array, beta: Array, theta: Array, kinked: bool, n: int
 ) -> Array:
     """Return ``E[f(alpha x) (f(beta x) - f(beta y))]``, x and y standard normal at an angle `theta`.
 
     Exchanging x and y this is half of ``E[(f(alpha x) - f(alpha y)) (f(beta x) - f(beta y))]``, whose
-    factors are small one by one: from slopes where both arguments are close. Kinks only at zero.
+    factors are small one by one: from slopes where both arguments are close. `kinked`: at zero.
     """
     out = np.zeros(alpha.shape)
-    for sl, same, width, weight, x, r in _rays(alpha, beta, theta, kinks, n):
+    for sl, same, width, weight, x, r in _rays(alpha, beta, theta, n):
         w = width[..., None]
         q = np.sin(w * (1.0 - x)) * (r if same else -r)
         # x - y; for sines of one sign by their sum formula, where cos(w / 2) = sin(theta / 2)
@@ -135,7 +108,7 @@ def polar_gap(
         d = 2.0 * turn * np.sin(w * (x - 0.5)) * r if same else np.sin(w * x) * r - q
         for sign in (1.0, -1.0):
             left, right = (
-                _difference(f, df, sign * s[sl, None, None], q, d, same or not kinks) for s in (alpha, beta)
+                _difference(f, df, sign * s[sl, None, None], q, d, same or not kinked) for s in (alpha, beta)
             )
             out[sl] += 0.5 * np.sum(weight * left * right, axis=(1, 2))
     return out
@@ -156,24 +129,23 @@ def _difference(f: Function, df: Function, scale: Array, q: Array, d: Array, smo
     return np.where(close, step * slope, direct)
 
 
-def resolution(f: Function, alpha: float, beta: float, kinks: tuple[float, ...]) -> int:
+def resolution(f: Function, alpha: float, beta: float) -> int:
     """Return how many nodes the polar rule needs at the largest scales, by comparing two resolutions.
 
     0 stands for graded panels: functions that turn over on a small part of a wedge.
     """
     probe = np.array([0.05, 1.1, 2.9])
     al, be = np.full(3, alpha), np.full(3, beta)
-    shifted = any(kinks)
     n = 24
-    (coarse,) = polar((f,), al, be, probe, kinks, n)
-    while n < (96 if shifted else 54):
+    (coarse,) = polar((f,), al, be, probe, n)
+    while n < 54:
         finer = n * 3 // 2
-        (fine,) = polar((f,), al, be, probe, kinks, finer)
+        (fine,) = polar((f,), al, be, probe, finer)
         scale = float(np.max(np.abs(fine))) or 1.0
         if float(np.max(np.abs(fine - coarse))) <= 2e-15 * scale:
             return n
         n, coarse = finer, fine
-    return n if shifted else 0
+    return 0
 
 
 def gauss_moment(g: Function, q: Array, kinks: tuple[float, ...] = (0.0,), n: int = 32) -> Array:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from . import _pairs
 from ._interpolate import nodes, panels_to, powers
 from ._network import Diagonal, Network, diagonal
-from ._span import SpanDual, spannable, spanning_layers
+from ._span import spannable, spanning_layers
+from ._untabled import LayerDual, Untabled, worth
 
 Array = NDArray[Any]
 # So many evaluations of a dual cost no more by quadrature than by a table.
@@ -66,12 +67,16 @@ def _plane(
 
 def spanned(
     net: Network, dx: Diagonal, dy: Diagonal, pairs: int, tol: float = 1e-14
-) -> list[SpanDual] | None:
-    """Return duals for as many pairs, layer by layer, by tables.
+) -> list[LayerDual] | None:
+    """Return duals for as many pairs, layer by layer, by tables where these cost less.
 
-    None where the dual is closed, where it needs quadrature pair by pair, or where that costs no more.
+    None where the dual is closed, or where quadrature pair by pair costs no more throughout.
     """
     if net.act.closed or pairs * net.depth <= DIRECT:
         return None
     layers = [np.concatenate(pair) for pair in zip(dx.q[:-1], dy.q[:-1])]
-    return spanning_layers(net.act, layers, tol) if spannable(net.act, np.concatenate(layers)) else None
+    served = [spannable(net.act, q) and worth(net.act, float(q.max()), pairs) for q in layers]
+    if not any(served):
+        return None
+    tables = iter(spanning_layers(net.act, [q for q, ok in zip(layers, served) if ok], tol))
+    return [next(tables) if ok else Untabled(net.act) for ok in served]
