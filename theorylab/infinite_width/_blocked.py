@@ -23,7 +23,7 @@ def _check(A: Any, block: Any, name: str) -> int:
 
 
 def blocked_cholesky(A: Array, *, noise: float = 0.0, block: int = 2048) -> Array:
-    """Overwrite a symmetric matrix by its lower Cholesky factor, holding three blocks in memory.
+    """Overwrite a symmetric matrix by its lower Cholesky factor, with a few blocks in memory.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def blocked_cholesky(A: Array, *, noise: float = 0.0, block: int = 2048) -> Arra
     noise : float
         Added to the diagonal first.
     block : int
-        Side of a block; memory ``3 block^2`` float64 numbers.
+        Side of a block; memory ``3 block^2`` float64 numbers, or 5 where blocks of float32 are widened.
 
     Returns
     -------
@@ -99,12 +99,19 @@ def blocked_solve(L: Array, b: ArrayLike, *, block: int = 2048) -> Array:
     Parameters
     ----------
     L : ndarray, shape (n, n)
+        Lower triangular, float32 or float64; a `numpy.memmap` may exceed memory.
     b : array_like, shape (n,) or (n, k)
     block : int
+        Side of a block.
 
     Returns
     -------
     ndarray, float64, of the shape of `b`
+
+    Raises
+    ------
+    ValueError
+        If `L` is no square array of floats, or `b` has another number of rows.
     """
     block = _check(L, block, "L")
     x = as_float_array(b, "b", ndim=(1, 2), dtype=np.float64, copy=True)

@@ -133,7 +133,7 @@ def fused(net: Network, family: tuple[Any, ...], dx: Diagonal, dy: Diagonal, d: 
         U, V, g = (np.ascontiguousarray(v[..., j0:j1]) for v in right)
         work = aligned((2, j1 - j0), dtype)
         kernel(
-            tile.gram, tile.k, tile.t, tile.row, tile.col, work,
+            tile.gram, tile.k, tile.t, tile.row, tile.col, work, dy is dx and i0 == j0 and i1 == j1,
             U, V, Ui, Vi, g, gi, beta, ca, cb, bend,
         )  # fmt: skip
 

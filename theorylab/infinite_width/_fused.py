@@ -94,6 +94,7 @@ def slopes(
     row: int,
     col: int,
     work: Array,
+    lower: bool,
     U: Array,
     V: Array,
     Ui: Array,
@@ -107,19 +108,20 @@ def slopes(
 ) -> None:
     """Piecewise linear activations: fill a tile of `K` and of `T` from inner products `C`, all of one dtype.
 
-    Its corner is at ``(row, col)``; an empty `K` or `T` is not wanted. A row travels through the layers
-    in `work` (2, >= m). There `R` carries ``delta = 1 - rho``, which deep layers drive to zero. As
-    ``(u, sqrt(b) v)`` is a unit vector, ``1 - u_i u_j - b v_i v_j`` is half a squared distance and
-    nothing cancels.
+    Its corner is at ``(row, col)``; an empty `K` or `T` is not wanted. Of a `lower` tile the part well
+    above the diagonal is left out. A row travels through the layers in `work` (2, width): there `R`
+    carries ``delta = 1 - rho``, which deep layers drive to zero. As ``(u, sqrt(b) v)`` is a unit
+    vector, ``1 - u_i u_j - b v_i v_j`` is half a squared distance and nothing cancels.
     """
     real = C.dtype.type
     zero, one, half_pi, inv_pi = real(0), real(1), real(_HALF_PI), real(_INV_PI)
-    n, m = C.shape
+    n, width = C.shape
     pi = half_pi + half_pi
     want_t = T.size > 0
-    R, S = work[0, :m], work[1, :m]
+    R, S = work[0, :width], work[1, :width]
     for i in range(n):
         c = C[i]
+        m = min(width, (i // 32 + 1) * 32) if lower else width
         u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
         u0, v0 = U[0], V[0]
         if want_t:
@@ -170,6 +172,7 @@ def erf(
     row: int,
     col: int,
     work: Array,
+    lower: bool,
     U: Array,
     V: Array,
     Ui: Array,
@@ -184,11 +187,12 @@ def erf(
     """Error-function family, as :func:`slopes`; `R` carries ``r = 2 c n_i n_j``, ``n = (1 + 2 q)^(-1/2)``."""
     real = C.dtype.type
     zero, one, half_pi = real(0), real(1), real(_HALF_PI)
-    n, m = C.shape
+    n, width = C.shape
     want_t = T.size > 0
-    R, S = work[0, :m], work[1, :m]
+    R, S = work[0, :width], work[1, :width]
     for i in range(n):
         c = C[i]
+        m = min(width, (i // 32 + 1) * 32) if lower else width
         u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
         u0, v0 = U[0], V[0]
         if want_t:

@@ -84,9 +84,10 @@ def get(activation: str | Callable[..., Any] | Activation) -> Activation:
     Raises
     ------
     ValueError
-        For an unknown name; the message lists names close to it.
+        For an unknown name (the message lists names close to it), or a function whose values are not
+        finite numbers of its argument's shape.
     TypeError
-        For anything else.
+        For anything else, among them functions that take no array.
     """
     if isinstance(activation, Activation):
         return activation
@@ -179,6 +180,8 @@ def register(
     ------
     ValueError
         If the name is built in, or neither both duals nor `fn` are given.
+    TypeError
+        If the name is no string, or a dual or `fn` no function.
 
     Examples
     --------

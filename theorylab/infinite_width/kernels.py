@@ -135,8 +135,9 @@ def nngp(
     Notes
     -----
     With ``c = x . y / d`` a dense layer maps ``c <- w_var c + b_var``, an activation
-    ``c <- E[phi(u) phi(v)]`` for ``(u, v)`` of that covariance. Correlations within 1e-4 of
-    plus or minus one are recomputed from differences of the inputs, so that near duplicates lose no digits.
+    ``c <- E[phi(u) phi(v)]`` for ``(u, v)`` of that covariance. Where near duplicates would lose digits,
+    correlations within 2e-4 of plus or minus one (2e-2 in float32, in deep and in chaotic networks) are
+    recomputed from differences of the inputs.
 
     Cost: n m d multiply-adds (half for Y=None) and O(depth) flops an entry; O(1) where the
     network collapses to a function of the angle. Memory: the output and one tile per thread.
