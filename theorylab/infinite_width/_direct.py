@@ -87,14 +87,14 @@ class PolarRule(Rule):
     def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
         """Return D and Ddot."""
         n = self.nodes(alpha, beta)
-        first, second = _quadrature.polar((self.fn, self.dfn), alpha, beta, near, n)
+        first, second = _quadrature.polar((self.fn, self.dfn), alpha, beta, near, far, n)
         return first, second
 
     def _gap(self, alpha: Array, beta: Array, z: Array) -> Array:
         """Return ``D(alpha beta) - D(c)`` for standard deviations and ``z = (1 - rho) / 2``, arrays (N,)."""
-        theta = angle(z, 1.0 - z)[0]
+        near, far = angle(z, 1.0 - z)
         n = self.nodes(alpha, beta)
-        return _quadrature.polar_gap(self.fn, self.dfn, alpha, beta, theta, bool(self.kinks), n)
+        return _quadrature.polar_gap(self.fn, self.dfn, alpha, beta, near, far, bool(self.kinks), n)
 
 
 class LineRule(Rule):
