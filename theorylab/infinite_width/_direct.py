@@ -67,6 +67,10 @@ class Rule:
         return first, second
 
 
+# From this standard deviation on, what happens near zero is no part of 1e-13 of a function that grows.
+_VAST = 2.0**40
+
+
 class PolarRule(Rule):
     """Polar quadrature at a resolution that two rules agree on."""
 
@@ -79,6 +83,8 @@ class PolarRule(Rule):
         """Return the resolution: one per power of two of the scales."""
         high = [2.0 ** math.ceil(math.log2(max(float(s.max()), 0.25))) for s in (alpha, beta)]
         top = (high[0], high[1])
+        if min(top) >= _VAST and self.far is not None and np.any(self.far.slopes[:, 1]):
+            return 24
         if top not in self.known:
             found = [_quadrature.resolution(f, top[0], top[1]) for f in (self.fn, self.dfn)]
             self.known[top] = max(found) if min(found) else 0

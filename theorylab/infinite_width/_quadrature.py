@@ -68,7 +68,8 @@ def _rays(
             if n == 0:  # the activation turns over where a ray passes an axis at a distance of about one
                 scale = np.maximum(np.maximum(al, be), 1.0) * width
                 unit = 0.125 / np.maximum(scale, 0.25)  # 1 / 2 where all of the wedge is that close
-                inner = [np.minimum(unit * 4.0**k, 0.5) for k in range(grades + 3)]
+                steps = math.ceil(0.5 * math.log2(0.5 / float(unit.min())))
+                inner = [np.minimum(unit * 4.0**k, 0.5) for k in range(steps)]
                 cuts = np.concatenate([0.0 * al, *inner, 0.0 * al + 0.5], axis=1)
                 gaps = np.diff(cuts, axis=1)[..., None]
                 half = (cuts[:, :-1, None] + gaps * nodes).reshape(al.shape[0], -1)
@@ -133,7 +134,8 @@ def _difference(f: Function, df: Function, scale: Array, q: Array, d: Array, smo
     if not smooth or not np.any(close):
         return np.asarray(direct)
     step = np.where(close, step, 0.0)
-    t, wt = legendre(3 if float(np.max(np.abs(step))) < 1e-3 else 8)
+    largest = float(np.max(np.abs(step)))
+    t, wt = legendre(3 if largest < 1e-3 else 5 if largest < 0.02 else 8)
     slope = sum((wi * df(base + ti * step) for ti, wi in zip(t, wt)), 0.0 * step)
     return np.where(close, step * slope, direct)
 
