@@ -177,7 +177,7 @@ def test_any_function(monkeypatch, name, w, b, separation, k, t, d):
     assert abs(kernels.rkhs_sqdist(both, **common)[0, 1] / d - 1) < 2e-14
 
 
-@pytest.mark.parametrize("scale", [0.7, 12.0])
+@pytest.mark.parametrize("scale", [0.7, 5.0])
 def test_functions_between_kinks(scale):
     """A shifted ELU, and one that decays: at all angles, far apart or close."""
 
@@ -203,7 +203,7 @@ def test_functions_between_kinks(scale):
             size.append(float(np.sqrt(moments.prod())))
         # panels of the reference must resolve exponentials
         cuts = (
-            sorted({kink, *(s * 2.0**k for k in range(-1, 7) for s in (1.0, -1.0))}) if scale > 1 else (kink,)
+            sorted({kink, *(s * 2.0**k for k in range(0, 6) for s in (1.0, -1.0))}) if scale > 1 else (kink,)
         )
         for z in (1e-9, 0.02, 0.8):
             want = brute(f, df, cuts, a, b, z)
