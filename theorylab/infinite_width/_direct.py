@@ -67,6 +67,10 @@ class Rule:
         return first, second
 
 
+# From this standard deviation on, what happens near zero is no part of 1e-13 of a function that grows.
+_VAST = 2.0**40
+
+
 class PolarRule(Rule):
     """Polar quadrature at a resolution that two rules agree on."""
 
@@ -79,6 +83,8 @@ class PolarRule(Rule):
         """Return the resolution: one per power of two of the scales."""
         high = [2.0 ** math.ceil(math.log2(max(float(s.max()), 0.25))) for s in (alpha, beta)]
         top = (high[0], high[1])
+        if min(top) >= _VAST and self.far is not None and np.any(self.far.slopes[:, 1]):
+            return 24
         if top not in self.known:
             found = [_quadrature.resolution(f, top[0], top[1]) for f in (self.fn, self.dfn)]
             self.known[top] = max(found) if min(found) else 0
@@ -87,14 +93,14 @@ class PolarRule(Rule):
     def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
         """Return D and Ddot."""
         n = self.nodes(alpha, beta)
-        first, second = _quadrature.polar((self.fn, self.dfn), alpha, beta, near, n)
+        first, second = _quadrature.polar((self.fn, self.dfn), alpha, beta, near, far, n)
         return first, second
 
     def _gap(self, alpha: Array, beta: Array, z: Array) -> Array:
         """Return ``D(alpha beta) - D(c)`` for standard deviations and ``z = (1 - rho) / 2``, arrays (N,)."""
-        theta = angle(z, 1.0 - z)[0]
+        near, far = angle(z, 1.0 - z)
         n = self.nodes(alpha, beta)
-        return _quadrature.polar_gap(self.fn, self.dfn, alpha, beta, theta, bool(self.kinks), n)
+        return _quadrature.polar_gap(self.fn, self.dfn, alpha, beta, near, far, bool(self.kinks), n)
 
 
 class LineRule(Rule):

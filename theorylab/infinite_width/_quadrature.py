@@ -20,6 +20,7 @@ Array = NDArray[Any]
 Function = Callable[[Array], Array]
 
 RADIUS = 12.0  # exp(-72) = 5e-32 of the mass lies outside
+_STEEP = 256.0
 _CHUNK = 1 << 15  # evaluations at a time: what stays in the cache
 
 
@@ -42,70 +43,79 @@ def legendre(n: int) -> tuple[Array, Array]:
 
 
 def _rays(
-    alpha: Array, beta: Array, theta: Array, n: int
-) -> Iterator[tuple[slice, bool, Array, Array, Array, Array]]:
-    """Yield ``(pairs, same, width, weight, x, r)`` for parts of the pairs and two wedges of the plane.
+    alpha: Array, beta: Array, near: Array, far: Array, n: int
+) -> Iterator[tuple[slice, bool, Array, Array, Array, Array, Array]]:
+    """Yield ``(pairs, same, su, sv, middle, weight, r)`` for parts of the pairs and two wedges of the plane.
 
-    Along rays at fractions `x` (pairs, m, 1) of a wedge, at radii `r`, ``u = alpha r sin(width x)`` and
-    ``v = +-beta r sin(width (1 - x))``, of one sign if `same`; the other half plane is ``(-u, -v)``.
+    Along rays, of sines `su` and `sv` (pairs, m, 1), at radii `r`, ``u = alpha r su`` and
+    ``v = +-beta r sv``, of one sign if `same`; the other half plane is ``(-u, -v)``. A ray stands at the
+    angle `middle` from the middle of its wedge.
     With n = 0 panels shrink towards all borders of the wedges, as large variances need.
     """
     largest = max(float(alpha.max(initial=1.0)), float(beta.max(initial=1.0)))
     grades = math.ceil(0.5 * math.log2(largest)) if n == 0 else 0
     nodes, weights = legendre(n or 20)
-    radial = max(16, n // 2)
-    base = np.array([0.0, *0.25 ** np.arange(grades, 0, -1.0), 1.0, 3.0, 6.5, RADIUS])
-    points, share = legendre(radial)
+    # radii below 2^-120 weigh nothing against what is left of the smallest Ddot
+    base = np.array([0.0, *0.25 ** np.arange(min(grades, 60), 0, -1.0), 1.0, 3.0, 6.5, RADIUS])
+    points, share = legendre(max(16, n // 2) if n else 22)
     r = (base[:-1, None] + np.diff(base)[:, None] * points).ravel()
     wr = (np.diff(base)[:, None] * share).ravel() * r * np.exp(-0.5 * r * r) / (2.0 * np.pi)
     chunk = max(1, _CHUNK // ((2 * grades + 4) * nodes.size * r.size))
     for start in range(0, alpha.size, chunk):
         sl = slice(start, start + chunk)
-        al, be, th = alpha[sl, None], beta[sl, None], theta[sl, None]
-        for same, width in ((False, th), (True, np.pi - th)):
-            edges = [np.zeros_like(al), np.ones_like(al)]
+        al, be, acute, rest = (v[sl, None] for v in (alpha, beta, near, far))
+        for same, width, other in ((False, acute, rest), (True, rest, acute)):
             if n == 0:  # the activation turns over where a ray passes an axis at a distance of about one
                 scale = np.maximum(np.maximum(al, be), 1.0) * width
                 unit = 0.125 / np.maximum(scale, 0.25)  # 1 / 2 where all of the wedge is that close
-                inner = [np.minimum(unit * 4.0**k, 0.5) for k in range(grades + 3)]
-                edges += inner + [1.0 - e for e in inner]
-            cuts = np.sort(np.concatenate(edges, axis=1), axis=1)
-            gaps = np.diff(cuts, axis=1)[..., None]
-            x = (cuts[:, :-1, None] + gaps * nodes).reshape(al.shape[0], -1)
-            wx = (gaps * weights).reshape(al.shape[0], -1)
-            yield sl, same, width, (width * wx)[..., None] * wr, x[..., None], r
+                steps = math.ceil(0.5 * math.log2(0.5 / float(unit.min())))
+                inner = [np.minimum(unit * 4.0**k, 0.5) for k in range(steps)]
+                cuts = np.concatenate([0.0 * al, *inner, 0.0 * al + 0.5], axis=1)
+                gaps = np.diff(cuts, axis=1)[..., None]
+                half = (cuts[:, :-1, None] + gaps * nodes).reshape(al.shape[0], -1)
+                wx = np.tile((gaps * weights).reshape(half.shape), 2)
+                # fractions from both borders, each to all its digits
+                x = np.concatenate([half, 1.0 - half], axis=1)
+                y = np.concatenate([1.0 - half, half], axis=1)
+            else:
+                x, y, wx = nodes + 0.0 * al, 1.0 - nodes + 0.0 * al, weights + 0.0 * al
+            # beyond a right angle the sine of the supplement, which may be small
+            su = np.sin(np.where(width * x <= 0.5 * np.pi, width * x, other + width * y))
+            sv = np.sin(np.where(width * y <= 0.5 * np.pi, width * y, other + width * x))
+            middle = 0.5 * width * (x - y)
+            yield sl, same, su[..., None], sv[..., None], middle[..., None], (width * wx)[..., None] * wr, r
 
 
-def polar(fns: tuple[Function, ...], alpha: Array, beta: Array, theta: Array, n: int) -> list[Array]:
-    """Return ``E[f(u) f(v)]`` for each f, arrays alpha, beta (standard deviations) and theta of shape (N,).
+def polar(
+    fns: tuple[Function, ...], alpha: Array, beta: Array, near: Array, far: Array, n: int
+) -> list[Array]:
+    """Return ``E[f(u) f(v)]`` for each f, standard deviations and angles ``near, far = pi - near`` (N,).
 
     Kinks at zero only. Cost: about ``4 n (2 n)`` evaluations of each function a pair.
     """
     outs = [np.zeros(alpha.shape) for _ in fns]
-    for sl, same, width, weight, x, r in _rays(alpha, beta, theta, n):
-        cu, cv = alpha[sl, None, None], beta[sl, None, None]
-        u = cu * np.sin(width[..., None] * x) * r
-        v = (cv if same else -cv) * np.sin(width[..., None] * (1.0 - x)) * r
+    for sl, same, su, sv, _, weight, r in _rays(alpha, beta, near, far, n):
+        u = alpha[sl, None, None] * su * r
+        v = (beta if same else -beta)[sl, None, None] * sv * r
         for out, f in zip(outs, fns):
             out[sl] += np.sum(weight * (f(u) * f(v) + f(-u) * f(-v)), axis=(1, 2))
     return outs
 
 
 def polar_gap(
-    f: Function, df: Function, alpha: Array, beta: Array, theta: Array, kinked: bool, n: int
+    f: Function, df: Function, alpha: Array, beta: Array, near: Array, far: Array, kinked: bool, n: int
 ) -> Array:
-    """Return ``E[f(alpha x) (f(beta x) - f(beta y))]``, x and y standard normal at an angle `theta`.
+    """Return ``E[f(alpha x) (f(beta x) - f(beta y))]``, x and y standard normal at an angle `near`.
 
     Exchanging x and y this is half of ``E[(f(alpha x) - f(alpha y)) (f(beta x) - f(beta y))]``, whose
     factors are small one by one: from slopes where both arguments are close. `kinked`: at zero.
     """
     out = np.zeros(alpha.shape)
-    for sl, same, width, weight, x, r in _rays(alpha, beta, theta, n):
-        w = width[..., None]
-        q = np.sin(w * (1.0 - x)) * (r if same else -r)
-        # x - y; for sines of one sign by their sum formula, where cos(w / 2) = sin(theta / 2)
-        turn = np.sin(0.5 * theta[sl, None, None])
-        d = 2.0 * turn * np.sin(w * (x - 0.5)) * r if same else np.sin(w * x) * r - q
+    for sl, same, su, sv, middle, weight, r in _rays(alpha, beta, near, far, n):
+        q = sv * (r if same else -r)
+        # x - y; for sines of one sign by their sum formula
+        turn = np.sin(0.5 * near[sl, None, None])
+        d = 2.0 * turn * np.sin(middle) * r if same else su * r - q
         for sign in (1.0, -1.0):
             left, right = (
                 _difference(f, df, sign * s[sl, None, None], q, d, same or not kinked) for s in (alpha, beta)
@@ -124,7 +134,8 @@ def _difference(f: Function, df: Function, scale: Array, q: Array, d: Array, smo
     if not smooth or not np.any(close):
         return np.asarray(direct)
     step = np.where(close, step, 0.0)
-    t, wt = legendre(3 if float(np.max(np.abs(step))) < 1e-3 else 8)
+    largest = float(np.max(np.abs(step)))
+    t, wt = legendre(3 if largest < 1e-3 else 5 if largest < 0.02 else 8)
     slope = sum((wi * df(base + ti * step) for ti, wi in zip(t, wt)), 0.0 * step)
     return np.where(close, step * slope, direct)
 
@@ -132,15 +143,18 @@ def _difference(f: Function, df: Function, scale: Array, q: Array, d: Array, smo
 def resolution(f: Function, alpha: float, beta: float) -> int:
     """Return how many nodes the polar rule needs at the largest scales, by comparing two resolutions.
 
-    0 stands for graded panels: functions that turn over on a small part of a wedge.
+    0 stands for graded panels: functions that turn over on a small part of a wedge, which no comparison
+    sees where it is very small.
     """
+    if max(alpha, beta) > _STEEP:
+        return 0
     probe = np.array([0.05, 1.1, 2.9])
     al, be = np.full(3, alpha), np.full(3, beta)
     n = 24
-    (coarse,) = polar((f,), al, be, probe, n)
+    (coarse,) = polar((f,), al, be, probe, np.pi - probe, n)
     while n < 54:
         finer = n * 3 // 2
-        (fine,) = polar((f,), al, be, probe, finer)
+        (fine,) = polar((f,), al, be, probe, np.pi - probe, finer)
         scale = float(np.max(np.abs(fine))) or 1.0
         if float(np.max(np.abs(fine - coarse))) <= 2e-15 * scale:
             return n
