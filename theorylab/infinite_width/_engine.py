@@ -27,6 +27,8 @@ _CLOSE = {"d": 1e-4, "f": 1e-2}
 # Rounding errors of one operation, in K and T together, that smooth networks may add up to: 40 eps = 1e-14.
 _BUDGET = 40.0
 _FEW = 1 << 12
+# Beyond this variance a pair by quadrature takes long.
+_MODERATE = 16.0
 
 
 def squares(X: Array) -> Array:
@@ -68,7 +70,8 @@ class Engine:
         # what float32 cannot hold need not be spanned
         self.loss = 1e-14 if self.dtype == np.float64 else 1e-7
         close = _CLOSE[self.dtype.char]
-        if (self.touchy or rough) and self.n * self.m <= _FEW:
+        cheap = self.touchy or (rough and float(self.dx.q.max(initial=0.0)) <= _MODERATE)
+        if cheap and self.n * self.m <= _FEW:
             close = 0.3  # few pairs cost little, and then all but the distant ones are worth it
         elif self.touchy:
             close = 2e-2

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _fused, _interpolate, _pairs
-from ._closed import Dual
 from ._network import Diagonal, Network
-from ._untabled import Untabled
+from ._untabled import LayerDual, Untabled
 
 Array = NDArray[Any]
-_STRIP = 32
+_STRIP = 32  # rows of a tile, or
+_PAIRS = 1 << 12  # pairs, that are under way together
 
 
 @dataclass
@@ -68,23 +68,40 @@ def inverse_root(s: Array) -> Array:
 
 
 def stepwise(
-    net: Network, dx: Diagonal, dy: Diagonal, d: int, duals: Sequence[Dual] | None, symmetric: bool
+    net: Network, dx: Diagonal, dy: Diagonal, d: int, duals: Sequence[LayerDual] | None, symmetric: bool
 ) -> Fill:
     """Any activation, layer by layer in float64; `duals` replace quadrature.
 
-    Of a symmetric tile the part well above the diagonal is left out.
+    Of a symmetric tile the part above the diagonal is left out.
     """
-    # narrow strips keep a dozen float64 temporaries small; pairs one by one cost far more than a strip
-    single = not net.act.closed and (duals is None or any(isinstance(f, Untabled) for f in duals))
-    strip = _STRIP // 8 if single else _STRIP
+    if not net.act.closed and (duals is None or any(isinstance(f, Untabled) for f in duals)):
+        return _one_by_one(net, dx, dy, d, duals, symmetric)
 
     def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
-        for low in range(i0, i1, strip):
-            high = min(low + strip, i1)
+        # narrow strips keep a dozen float64 temporaries small
+        for low in range(i0, i1, _STRIP):
+            high = min(low + _STRIP, i1)
             end = high if symmetric and i0 == j0 else j1
             raw = tile.gram[low - i0 : high - i0, : end - j0].astype(np.float64) / d
             qa, qb = dx.q[:, low:high, None], dy.q[:, None, j0:end]
             tile.paste(low - i0, *_pairs.walk(net, raw, qa, qb, d, duals=duals))
+
+    return fill
+
+
+def _one_by_one(
+    net: Network, dx: Diagonal, dy: Diagonal, d: int, duals: Sequence[LayerDual] | None, symmetric: bool
+) -> Fill:
+    """The same where each pair costs: of a symmetric tile neither the diagonal nor what is above."""
+    paired = None if duals is None else [f.paired for f in duals]
+
+    def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
+        below = i0 - j0 - 1 if symmetric and i0 == j0 else j1 - j0
+        rows, cols = np.tril_indices(i1 - i0, below, j1 - j0)
+        for low in range(0, rows.size, _PAIRS):
+            i, j = rows[low : low + _PAIRS], cols[low : low + _PAIRS]
+            raw = tile.gram[i, j].astype(np.float64) / d
+            tile.put(i, j, *_pairs.walk(net, raw, dx.q[:, i + i0], dy.q[:, j + j0], d, duals=paired))
 
     return fill
 
