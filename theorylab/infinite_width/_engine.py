@@ -101,7 +101,7 @@ class Engine:
             return tabulated(tables, self.rx, self.ry, gx, gy)
         if family is not None and not blind and not (net.standard and 0.0 in net.w):
             return fused(net, family, self.dx, self.dy, self.d, self.dtype)
-        duals = spanned(net, self.dx, self.dy, self.n * self.m, self.loss)
+        duals = spanned(net, self.dx, self.dy, self.n * self.m // (1 + self.symmetric), self.loss)
         return stepwise(net, self.dx, self.dy, self.d, duals, self.symmetric)
 
     # -- tiles -----------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from ._quadrature import gauss_moment, legendre
 Array = NDArray[np.float64]
 _LOWEST = 60  # variances 2^-60 below the largest are as good as zero
 _ROOM = 1 << 14  # numbers that a buffer may hold
-_HIGHEST = 2.0**24  # beyond, the rules of a table would need millions of nodes
+HIGHEST = 2.0**24  # beyond, the rules of a table would need millions of nodes
 _RATIO = 2.5  # norms further apart lose no digits in a difference
 
 
@@ -263,7 +263,7 @@ def span_dual(act: Activation, low: int, high: int, tol: float) -> SpanDual:
 
 def spannable(act: Activation, q: Array) -> bool:
     """Return whether a table serves: no closed form, no kinks that scale, variances that it resolves."""
-    return not act.closed and not any(act.kinks) and float(q.max(initial=0.0)) <= _HIGHEST
+    return not act.closed and not any(act.kinks) and float(q.max(initial=0.0)) <= HIGHEST
 
 
 def octaves(q: Array) -> tuple[int, int]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from . import _pairs
 from ._interpolate import nodes, panels_to, powers
 from ._network import Diagonal, Network, diagonal
-from ._span import spannable, spanning_layers
-from ._untabled import LayerDual, Untabled, worth
+from ._span import spanning_layers
+from ._untabled import LayerDual, Untabled, served
 
 Array = NDArray[Any]
 # So many evaluations of a dual cost no more by quadrature than by a table.
@@ -72,11 +72,11 @@ def spanned(
 
     None where the dual is closed, or where quadrature pair by pair costs no more throughout.
     """
-    if net.act.closed or pairs * net.depth <= DIRECT:
+    if net.act.closed or any(net.act.kinks) or pairs * net.depth <= DIRECT:
         return None
     layers = [np.concatenate(pair) for pair in zip(dx.q[:-1], dy.q[:-1])]
-    served = [spannable(net.act, q) and worth(net.act, float(q.max()), pairs) for q in layers]
-    if not any(served):
+    tabled = served(net.act, np.array([q.max() for q in layers]), pairs)
+    if not any(tabled):
         return None
-    tables = iter(spanning_layers(net.act, [q for q, ok in zip(layers, served) if ok], tol))
-    return [next(tables) if ok else Untabled(net.act) for ok in served]
+    tables = iter(spanning_layers(net.act, [q for q, ok in zip(layers, tabled) if ok], tol))
+    return [next(tables) if ok else Untabled(net.act) for ok in tabled]

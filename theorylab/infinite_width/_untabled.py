@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ._activations import Activation
 from ._gaps import covariance_gap, radial
+from ._span import HIGHEST
 
 Array = NDArray[Any]
 Moments = tuple[Array, Array]
@@ -36,17 +37,27 @@ class LayerDual(Protocol):
     ) -> tuple[Array, Array, Array]: ...
 
 
-def worth(act: Activation, top: float, pairs: int) -> bool:
-    """Return whether a table for variances up to `top` takes less time than the rule does for `pairs` pairs.
+def served(act: Activation, tops: Array, pairs: int) -> list[bool]:
+    """Return which layers, of largest variances `tops`, tables should serve, for the least time in all.
 
-    Seconds on a core of 2020, good to a factor two.
+    A table serves all layers up to its own variance. Seconds on a core of 2020, good to a factor two.
     """
-    scale = math.sqrt(top)
-    if scale <= 4.0:
-        return True
+    scale = np.sqrt(np.maximum(tops, 1.0))
     reach = act.reach() if act.reach is not None else math.inf
-    table = 0.02 * scale if scale < 100.0 and not act.kinks else 0.1 * (2.0 + math.log2(scale)) ** 2
-    return pairs * (1e-4 + 3e-3 * min(1.0, reach / scale)) > table
+    single = pairs * (1e-4 + 1.5e-3 * np.minimum(1.0, reach / scale))
+    octaves = np.log2(scale)
+    table = 0.015 * (2.0 + octaves) ** 3 * np.maximum(1.0, (octaves - octaves.min()) / 3.0)
+    if not act.kinks:
+        table = np.where(scale < 100.0, 0.02 * scale, table)
+    order = np.argsort(tops, kind="stable")
+    rest = np.append(np.cumsum(single[order][::-1])[::-1], 0.0)
+    total = np.append(0.0, table[order]) + rest
+    # where variances are small one table serves every network; beyond the largest there is none
+    first, last = int(np.count_nonzero(scale <= 4.0)), int(np.count_nonzero(tops <= HIGHEST))
+    best = first + int(np.argmin(total[first : last + 1]))
+    out = np.zeros(tops.size, dtype=bool)
+    out[order[:best]] = True
+    return out.tolist()
 
 
 class Untabled:
