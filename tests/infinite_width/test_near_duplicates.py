@@ -165,7 +165,7 @@ def test_spread_along_a_ray(act, beta, step):
 )
 @pytest.mark.parametrize("copies", [1, 15])
 def test_near_duplicates_by_quadrature(name, fn, w, b, depth, copies):
-    """Two points by quadrature, or thirty by series and tables, against the closed forms."""
+    """Two points by quadrature, or thirty by tables, against the closed forms."""
     mine = duals.register(f"near_{name}", fn=fn, kinks=(0.0,) if name == "relu" else ())
     rng = np.random.default_rng(5)
     x = rng.normal(size=(copies, 6))

@@ -75,17 +75,15 @@ def _activate(
     new_a, new_b = np.sqrt(ha), np.sqrt(hb)
     if span is not None:
         gap, change, spread = span.step(alpha, beta, diff, e, left, right)
-        total = new_a + new_b
-        new_diff = change / np.where(total > 0, total, 1.0)
-        return new_a, new_b, new_diff, np.maximum(0.5 * (spread - new_diff**2), 0.0) + gap
-    gap = covariance_gap(act, alpha, beta, c, e)
-    if act.degree is not None:
-        k = act.degree
-        series = sum((alpha**i * beta ** (k - 1 - i) for i in range(k)), 0.0 * alpha)
-        # E phi(x)^2 at unit variance
-        unit = math.sqrt(float(act.moments(np.ones(1))[0][0]))
-        return new_a, new_b, unit * diff * series, gap
-    change, spread = radial(act, alpha, beta, diff)
+    else:
+        gap = covariance_gap(act, alpha, beta, c, e)
+        if act.degree is not None:
+            k = act.degree
+            series = sum((alpha**i * beta ** (k - 1 - i) for i in range(k)), 0.0 * alpha)
+            # E phi(x)^2 at unit variance
+            unit = math.sqrt(float(act.moments(np.ones(1))[0][0]))
+            return new_a, new_b, unit * diff * series, gap
+        change, spread = radial(act, alpha, beta, diff)
     total = new_a + new_b
     new_diff = change / np.where(total > 0, total, 1.0)
     return new_a, new_b, new_diff, np.maximum(0.5 * (spread - new_diff**2), 0.0) + gap
