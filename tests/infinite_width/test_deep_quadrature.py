@@ -113,7 +113,7 @@ def test_large_variances(a, rho):
 @pytest.mark.parametrize(
     ("name", "fn"), [("erf", special.erf), ("gelu", _gelu), ("gabor", lambda x: np.exp(-x * x) * np.sin(x))]
 )
-@pytest.mark.parametrize("top", [6.0, 400.0])
+@pytest.mark.parametrize("top", [6.0, 60.0])
 def test_spans_at_all_angles(name, fn, top):
     """Cosine series of smooth functions, weights and panels together: some roundings of the norms, no more.
 
@@ -149,9 +149,9 @@ def test_many_near_duplicates(w, depth):
     """Thousands of pairs by tables, in chaotic layers, against the closed dual of the same function."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal(4)
-    points = x + 10.0 ** rng.uniform(-8, -1, (40, 1)) * rng.standard_normal((40, 4))
+    points = x + 10.0 ** rng.uniform(-8, -1, (26, 1)) * rng.standard_normal((26, 4))
     common = {"depth": depth, "w_var": w, "b_var": 0.01}
-    for kernel in (kernels.nngp, kernels.ntk, kernels.rkhs_sqdist):
+    for kernel in (kernels.nngp_ntk, kernels.rkhs_sqdist):
         got, want = (kernel(points, activation=act, **common) for act in (special.erf, "erf"))
         np.testing.assert_allclose(got, want, rtol=1e-13)
 
