@@ -82,3 +82,16 @@ def test_output_over_the_input():
     expected = kernels.nngp(x, depth=2, activation="relu")
     assert kernels.nngp(x, depth=2, activation="relu", out=x) is x
     np.testing.assert_array_equal(x, expected)
+
+
+def test_cosines_of_many_sizes_in_one_call():
+    """Small points among large ones sent all pairs to samples too coarse for fast cosines: 7 % off."""
+    x, y = np.array([[-28.0], [1e-3], [240.0]]), np.array([[-28.5], [2e-3], [239.0]])
+    net = {"depth": 2, "activation": "cos", "w_var": 1.5, "b_var": 0.01}
+    apart = np.array([[kernels.nngp(u[None], v[None], **net)[0, 0] for v in y] for u in x])
+    np.testing.assert_allclose(kernels.nngp(x, y, **net), apart, rtol=1e-12)
+    a, b = (1.5 * p**2 + 0.01 for p in (28.0, 28.5))
+    value = 0.5 * np.exp(1.5 * 28.0 * 28.5 + 0.01 - 0.5 * (a + b))
+    one = kernels.nngp(x, y, depth=1, activation="cos", w_var=1.5, b_var=0.01)
+    # the exponents are differences of numbers near 1200
+    np.testing.assert_allclose(one[0, 0], value, rtol=1e-12)
