@@ -100,7 +100,9 @@ class Engine:
         self.fill = self._choose()
 
     def check_tangent(self, dtype: Any) -> None:
-        """Refuse an NTK that leaves the range of `dtype`."""
+        """Refuse an NTK, if wanted, that leaves the range of `dtype`."""
+        if not self.want_t:
+            return
         check_tangent(self.td, dtype)
         if not self.symmetric:
             check_tangent(kernel_diagonal(self.net, self.sy, self.d, self.dy)[1], dtype)

@@ -27,7 +27,7 @@ from theorylab._lib.checks import check_choice, check_int
 
 from . import _pairs
 from ._engine import Engine, prepared, squares
-from ._inputs import check_inputs, largest_variance, matrix
+from ._inputs import apart, check_inputs, largest_variance, matrix
 from ._network import Network, check_tangent, diagonal, kernel_diagonal, make_network
 from ._table import spanned
 
@@ -59,13 +59,9 @@ def _both(
         x, y = x.astype(wide, copy=False), None if y is None else y.astype(wide, copy=False)
     x, y = prepared(net, x, y, target)
     given_k, given_t = out if want_k and want_t else (out, out)
-    for given in (given_k, given_t):
-        if isinstance(given, np.ndarray):  # inputs are read again after the first tiles are written
-            x = x.copy() if np.may_share_memory(x, given) else x
-            y = y.copy() if y is not None and np.may_share_memory(y, given) else y
+    x, y = apart(x, given_k, given_t), None if y is None else apart(y, given_k, given_t)
     engine = Engine(net, x, y, want_t)
-    if want_t:
-        engine.check_tangent(target)
+    engine.check_tangent(target)
     shape = (engine.n, engine.m)
     K = matrix(given_k, "out", shape, target) if want_k else None
     T = matrix(given_t, "out", shape, target) if want_t else None
@@ -385,8 +381,7 @@ def tiles(
     target = x.dtype
     x, y = prepared(net, x, y, target)
     engine = Engine(net, x, y, get == "both")
-    if get == "both":
-        engine.check_tangent(target)
+    engine.check_tangent(target)
     parts = engine.tiles(max(1, math.isqrt(budget // (x.dtype.itemsize * 3))))
     if x.dtype == target:
         return parts
