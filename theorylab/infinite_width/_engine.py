@@ -15,7 +15,8 @@ from theorylab._lib.threads import limit_threads
 from . import _fused, _pairs
 from ._activations import Activation
 from ._fill import Fill, Tile, aligned, fused, inverse_root, stepwise, tabulated
-from ._network import LIMIT, Diagonal, Network, diagonal, kernel_diagonal
+from ._inputs import largest_variance, widened
+from ._network import LIMIT, Diagonal, Network, check_tangent, diagonal, kernel_diagonal
 from ._table import collapse, spanned
 
 Array = NDArray[Any]
@@ -34,6 +35,22 @@ _MODERATE = 16.0
 def squares(X: Array) -> Array:
     """Return ``|x|^2 / d`` of every row in float64."""
     return np.asarray(np.einsum("ij,ij->i", X, X, dtype=np.float64) / X.shape[1])
+
+
+def prepared(net: Network, x: Array, y: Array | None, target: Any) -> tuple[Array, Array | None]:
+    """Return the inputs, in float64 where float32 would lose too much; refuse what `target` cannot hold."""
+    x, y = widened(x, y)
+    both = (x,) if y is None else (x, y)
+    family = net.act.family
+    if x.dtype == np.float32 and family is not None and family[0] == "erf":
+        top = max(float(diagonal(net, squares(rows)).q[:-1].max(initial=0.0)) for rows in both)
+        # 1 - r^2 of a saturated error function falls to 1 / (1 + 2 q), and r has seven digits
+        if 1.0 + 2.0 * family[1] ** 2 * top > 300.0:
+            x, y = x.astype(np.float64), None if y is None else y.astype(np.float64)
+    if x.dtype != target:  # the engine's own limit is that of the wider type
+        for rows in both:
+            diagonal(net, squares(rows), largest_variance(target))
+    return x, y
 
 
 class Engine:
@@ -82,6 +99,14 @@ class Engine:
         self.kd, self.td = kernel_diagonal(net, self.sx, self.d, self.dx)
         self.fill = self._choose()
 
+    def check_tangent(self, dtype: Any) -> None:
+        """Refuse an NTK, if wanted, that leaves the range of `dtype`."""
+        if not self.want_t:
+            return
+        check_tangent(self.td, dtype)
+        if not self.symmetric:
+            check_tangent(kernel_diagonal(self.net, self.sy, self.d, self.dy)[1], dtype)
+
     # -- methods ---------------------------------------------------------------------------------
 
     def _choose(self) -> Fill:
@@ -100,7 +125,7 @@ class Engine:
             gx, gy = (np.sqrt(s) if homogeneous else np.ones_like(s) for s in (self.sx, self.sy))
             return tabulated(tables, self.rx, self.ry, gx, gy)
         if family is not None and not blind and not (net.standard and 0.0 in net.w):
-            return fused(net, family, self.dx, self.dy, self.d, self.dtype)
+            return fused(net, family, self.dx, self.dy, self.sx, self.sy, self.d, self.dtype)
         duals = spanned(net, self.dx, self.dy, self.n * self.m // (1 + self.symmetric), self.loss)
         return stepwise(net, self.dx, self.dy, self.d, duals, self.symmetric)
 
@@ -142,10 +167,16 @@ class Engine:
         rx, ry = self.rx[i0 : i0 + n], self.ry[j0 : j0 + m]
         room = max(64, n * m // 20)
         rows, cols = np.empty(room, dtype=np.intp), np.empty(room, dtype=np.intp)
-        count = _fused.close_pairs(tile.gram, ry, rx, self.bound, rows, cols)
+        gram = tile.gram
+        if self.net.act.degree == 0 and self.net.b[0] > 0:
+            # a jump takes the root of each rounding: pairs that coincide because of the bias count too
+            a, b = self.dx.q[0, i0 : i0 + n, None], self.dy.q[0, j0 : j0 + m]
+            gram = (self.net.w[0] / self.d * gram.astype(np.float64) + self.net.b[0]) / np.sqrt(a * b)
+            rx, ry = np.ones(n), np.ones(m)
+        count = _fused.close_pairs(gram, ry, rx, self.bound, rows, cols)
         if count > room:  # duplicated or one-dimensional data: most of the tile is delicate
             rows, cols = np.empty(count, dtype=np.intp), np.empty(count, dtype=np.intp)
-            _fused.close_pairs(tile.gram, ry, rx, self.bound, rows, cols)
+            _fused.close_pairs(gram, ry, rx, self.bound, rows, cols)
         rows, cols = rows[:count], cols[:count]
         if self.symmetric and i0 == j0:
             below = rows > cols
@@ -157,7 +188,7 @@ class Engine:
             rows, cols = rows[near], cols[near]
         if rows.size == 0:
             return
-        positive = tile.gram[rows, cols] > 0
+        positive = gram[rows, cols] > 0
         # with a bias that counts, opposite points are far from opposite after the first layer
         balanced = self.net.b[0] <= 1e-6 * float(self.dx.q[0].max())
         for mask, against in ((positive, False), (~positive, True)):

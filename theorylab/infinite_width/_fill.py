@@ -120,8 +120,17 @@ def tabulated(tables: tuple[Array, Array], rx: Array, ry: Array, gx: Array, gy: 
     return _by_strips(fill, lambda tile: tile.k.shape == tile.gram.shape)
 
 
-def fused(net: Network, family: tuple[Any, ...], dx: Diagonal, dy: Diagonal, d: int, dtype: Any) -> Fill:
-    """All layers of a piecewise linear activation or an error function in one pass."""
+def fused(
+    net: Network,
+    family: tuple[Any, ...],
+    dx: Diagonal,
+    dy: Diagonal,
+    sx: Array,
+    sy: Array,
+    d: int,
+    dtype: Any,
+) -> Fill:
+    """All layers of a piecewise linear activation or an error function in one pass; `sx` = ``|x|^2 / d``."""
     L = net.depth
     w, b = np.array(net.w), np.array(net.b)
     fan = np.array([d] + [net.width] * L, dtype=np.float64)
@@ -144,6 +153,8 @@ def fused(net: Network, family: tuple[Any, ...], dx: Diagonal, dy: Diagonal, d: 
     left = _scales(net, family, gain, dx, d, dtype)
     right = left if dy is dx else _scales(net, family, gain, dy, d, dtype)
     beta, ca, cb, bend = (np.asarray(v, dtype)[()] for v in (beta, ca, cb, bend))
+    sharei = _share(net, sx, dx).astype(dtype)
+    share = sharei if dy is dx else _share(net, sy, dy).astype(dtype)
 
     def fill(i0: int, i1: int, j0: int, j1: int, tile: Tile) -> None:
         Ui, Vi, gi = (np.ascontiguousarray(v[..., i0:i1]) for v in left)
@@ -151,12 +162,19 @@ def fused(net: Network, family: tuple[Any, ...], dx: Diagonal, dy: Diagonal, d: 
         work = aligned((2, j1 - j0), dtype)
         kernel(
             tile.gram, tile.k, tile.t, tile.row, tile.col, work, dy is dx and i0 == j0 and i1 == j1,
-            U, V, Ui, Vi, g, gi, beta, ca, cb, bend,
+            U, V, Ui, Vi, g, gi, beta, ca, cb, bend, share[j0:j1], sharei[i0:i1],
         )  # fmt: skip
 
     return _by_strips(
         fill, lambda tile: all(A.flags.c_contiguous and A.dtype == dtype for A in (tile.k, tile.t))
     )
+
+
+def _share(net: Network, square: Array, diag: Diagonal) -> Array:
+    """Return the part of the first variances that comes from the inputs; 1 without a bias."""
+    if net.b[0] == 0.0:
+        return np.ones_like(square)
+    return np.asarray(net.w[0] * square / diag.q[0])
 
 
 def _scales(

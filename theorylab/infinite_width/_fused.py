@@ -105,13 +105,17 @@ def slopes(
     ca: Array,
     cb: Array,
     p: Any,
+    share: Array,
+    sharei: Array,
 ) -> None:
     """Piecewise linear activations: fill a tile of `K` and of `T` from inner products `C`, all of one dtype.
 
     Its corner is at ``(row, col)``; an empty `K` or `T` is not wanted. Of a `lower` tile the part well
     above the diagonal is left out. A row travels through the layers in `work` (2, width): there `R`
     carries ``delta = 1 - rho``, which deep layers drive to zero. As ``(u, sqrt(b) v)`` is a unit
-    vector, ``1 - u_i u_j - b v_i v_j`` is half a squared distance and nothing cancels.
+    vector, ``1 - u_i u_j - b v_i v_j`` is half a squared distance and nothing cancels. At the first
+    layer `share` (width,) and `sharei` are the inputs' parts of the variances, so that biases far above
+    them leave no rounding of theirs.
     """
     real = C.dtype.type
     zero, one, half_pi, inv_pi = real(0), real(1), real(_HALF_PI), real(_INV_PI)
@@ -124,15 +128,13 @@ def slopes(
         m = min(width, (i // 32 + 1) * 32) if lower else width
         u, v, beta, alpha0, beta0 = Ui[0, i], Vi[0, i], b[0], ca[0], cb[0]
         u0, v0 = U[0], V[0]
-        if want_t:
-            for j in range(m):
-                x = c[j] * (u * u0[j])
-                y = v * v0[j]
-                R[j] = max(one - x - beta * y, zero)
-                S[j] = alpha0 * x + beta0 * y
-        else:
-            for j in range(m):
-                R[j] = max(one - c[j] * (u * u0[j]) - beta * (v * v0[j]), zero)
+        own, half = sharei[i], real(0.5) * beta
+        for j in range(m):
+            x = c[j] * (u * u0[j])
+            dv = v - v0[j]
+            R[j] = max(real(0.5) * (own + share[j]) - x + half * dv * dv, zero)
+            if want_t:
+                S[j] = alpha0 * x + beta0 * (v * v0[j])
         for l in range(1, U.shape[0]):
             u, v, beta, alpha0, beta0 = Ui[l, i], Vi[l, i], b[l], ca[l], cb[l]
             ul, vl = U[l], V[l]
@@ -183,6 +185,8 @@ def erf(
     ca: Array,
     cb: Array,
     p: Any,
+    share: Array,
+    sharei: Array,
 ) -> None:
     """Error-function family, as :func:`slopes`; `R` carries ``r = 2 c n_i n_j``, ``n = (1 + 2 q)^(-1/2)``."""
     real = C.dtype.type

@@ -98,8 +98,12 @@ def radial(act: Activation, alpha: Array, beta: Array, diff: Array) -> tuple[Arr
         return _erf_radial(act.family, alpha, beta, diff)
     if act.name == "sin":
         return _sine_radial(alpha, beta, diff, -1.0)
-    if act.name == "cos" and np.all(alpha**2 + beta**2 > 1.0):  # smaller ones cancel, and need few samples
-        return _sine_radial(alpha, beta, diff, 1.0)
+    if act.name == "cos":
+        change, spread = _sine_radial(alpha, beta, diff, 1.0)
+        small = np.flatnonzero(alpha**2 + beta**2 <= 1.0)  # these cancel, and need few samples
+        if small.size:
+            change[small], spread[small] = _sampled_radial(act, alpha[small], beta[small], diff[small])
+        return change, spread
     return _sampled_radial(act, alpha, beta, diff)
 
 

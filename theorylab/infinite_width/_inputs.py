@@ -11,7 +11,7 @@ from theorylab._lib.checks import as_float_array
 
 from ._network import LIMIT
 
-__all__ = ["check_inputs", "largest_variance", "matrix", "widened"]
+__all__ = ["apart", "check_inputs", "largest_variance", "matrix", "widened"]
 
 Array = NDArray[Any]
 
@@ -64,3 +64,8 @@ def matrix(out: Any, name: str, shape: tuple[int, int], dtype: Any) -> Any:
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
         raise ValueError(f"{name} must be a writable array of shape {shape} and dtype {dtype}")
     return out
+
+
+def apart(x: Array, *outputs: Any) -> Array:
+    """Return `x`, or a copy where an output shares its memory: tiles are written before others are read."""
+    return x.copy() if any(isinstance(A, np.ndarray) and np.may_share_memory(x, A) for A in outputs) else x

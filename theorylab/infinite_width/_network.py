@@ -106,3 +106,13 @@ def kernel_diagonal(net: Network, square: Array, d: int, diag: Diagonal | None =
     k = diag.q[-1]
     t = np.where(k == 0.0, 0.0, t) if not net.standard else np.asarray(t)
     return k, np.array(t, dtype=np.float64)
+
+
+def check_tangent(t: Array, dtype: Any) -> None:
+    """Refuse an NTK whose diagonal, hence largest entry, leaves the range of `dtype`."""
+    top = float(np.max(t, initial=0.0))
+    if not top <= float(np.finfo(dtype).max):
+        raise OverflowError(
+            f"the NTK reaches {top:.3g} at the last layer, beyond {np.dtype(dtype)}: normalise the inputs, "
+            f"lower w_var, or ask for dtype float64"
+        )

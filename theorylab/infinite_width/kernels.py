@@ -26,9 +26,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from theorylab._lib.checks import check_choice, check_int
 
 from . import _pairs
-from ._engine import Engine, squares
-from ._inputs import check_inputs, largest_variance, matrix, widened
-from ._network import Network, diagonal, kernel_diagonal, make_network
+from ._engine import Engine, prepared, squares
+from ._inputs import apart, check_inputs, largest_variance, matrix
+from ._network import Network, check_tangent, diagonal, kernel_diagonal, make_network
 from ._table import spanned
 
 __all__ = ["from_stax_std", "nngp", "nngp_ntk", "ntk", "rkhs_sqdist", "tiles"]
@@ -57,13 +57,12 @@ def _both(
                 f"accum_dtype is {wide}, expected at least the precision of the result, {target}"
             )
         x, y = x.astype(wide, copy=False), None if y is None else y.astype(wide, copy=False)
-    x, y = widened(x, y)
-    if x.dtype != target:  # the engine's own limit is that of the wider type
-        for rows in (x, x if y is None else y):
-            diagonal(net, squares(rows), largest_variance(target))
+    x, y = prepared(net, x, y, target)
+    given_k, given_t = out if want_k and want_t else (out, out)
+    x, y = apart(x, given_k, given_t), None if y is None else apart(y, given_k, given_t)
     engine = Engine(net, x, y, want_t)
+    engine.check_tangent(target)
     shape = (engine.n, engine.m)
-    given_k, given_t = out if isinstance(out, tuple) else (out, out)
     K = matrix(given_k, "out", shape, target) if want_k else None
     T = matrix(given_t, "out", shape, target) if want_t else None
     engine.into(K, T)
@@ -71,13 +70,15 @@ def _both(
 
 
 def _diagonal(
-    X: ArrayLike, Y: ArrayLike | None, net: Network, dtype: DTypeLike | None
+    X: ArrayLike, Y: ArrayLike | None, net: Network, dtype: DTypeLike | None, want_t: bool
 ) -> tuple[Array, Array, Any]:
     if Y is not None:
         raise ValueError("Y must be None with diag=True")
     x, _ = check_inputs(X, None, dtype)
     square = squares(x)
     k, t = kernel_diagonal(net, square, x.shape[1], diagonal(net, square, largest_variance(x.dtype)))
+    if want_t:
+        check_tangent(t, x.dtype)
     return k, t, x.dtype
 
 
@@ -157,7 +158,7 @@ def nngp(
     """
     net = make_network(depth, activation, w_var, b_var, last_w_var, last_b_var)
     if diag:
-        k, _, kind = _diagonal(X, Y, net, dtype)
+        k, _, kind = _diagonal(X, Y, net, dtype, False)
         return k.astype(kind)
     return np.asanyarray(_both(X, Y, net, dtype, True, False, out, accum_dtype)[0])
 
@@ -218,7 +219,7 @@ def ntk(
     """
     net = make_network(depth, activation, w_var, b_var, last_w_var, last_b_var, parameterization, width)
     if diag:
-        _, t, kind = _diagonal(X, Y, net, dtype)
+        _, t, kind = _diagonal(X, Y, net, dtype, True)
         return t.astype(kind)
     return np.asanyarray(_both(X, Y, net, dtype, False, True, out, accum_dtype)[1])
 
@@ -378,8 +379,9 @@ def tiles(
     budget = check_int(max_bytes, "max_bytes", low=192)
     x, y = check_inputs(X, Y, dtype)
     target = x.dtype
-    x, y = widened(x, y)
+    x, y = prepared(net, x, y, target)
     engine = Engine(net, x, y, get == "both")
+    engine.check_tangent(target)
     parts = engine.tiles(max(1, math.isqrt(budget // (x.dtype.itemsize * 3))))
     if x.dtype == target:
         return parts
