@@ -159,14 +159,15 @@ def _sampled_radial(act: Activation, alpha: Array, beta: Array, diff: Array) -> 
         sl = slice(start, start + chunk)
         al, be, df = alpha[sl, None], beta[sl, None], diff[sl, None]
         upper, lower = act.fn(al * x), act.fn(be * x)
-        ratio = np.abs(df) / np.maximum(np.maximum(al, be), 0.2)
-        near = ratio < 0.05
         step = upper - lower
-        if near.any():
+        ratio = (np.abs(df) / np.maximum(np.maximum(al, be), 0.2))[:, 0]
+        near = np.flatnonzero(ratio < 0.05)
+        if near.size:
             widest = float(ratio[near].max())
-            slope = np.zeros_like(step)
+            start, change = be[near] * x, df[near] * x
+            slope = np.zeros_like(start)
             for ti, wi in zip(*legendre(4 if widest < 1e-6 else 8 if widest < 1e-3 else 16)):
-                slope += wi * act.dfn((be + ti * df) * x)
-            step = np.where(near, df * x * slope, step)
+                slope += wi * act.dfn(start + ti * change)
+            step[near] = change * slope
         first[sl], second[sl] = (step * (upper + lower)) @ weight, (step * step) @ weight
     return first, second
