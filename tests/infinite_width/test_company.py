@@ -75,3 +75,21 @@ def test_nearly_opposite_points_by_tables():
     for i in (0, 7, 21):
         k, t = kernels.nngp_ntk(X[[i, 30 + i]], **kw)
         np.testing.assert_allclose([K[i, 30 + i], T[i, 30 + i]], [k[0, 1], t[0, 1]], rtol=1e-13)
+
+
+def test_registered_closed_form_with_a_jump():
+    def dual(a, b, c):
+        return (np.pi - np.arccos(np.clip(c / np.sqrt(a * b), -1.0, 1.0))) / (2.0 * np.pi)
+
+    act = duals.register(
+        "closed_step",
+        dual=dual,
+        dual_dot=lambda a, b, c: 0.0 * c,
+        fn=lambda x: np.where(x > 0, 1.0, 0.0),
+        kinks=(0.0,),
+    )
+    X = np.array([[1.0, 0.5, 0.2], [1.0, 0.6, 0.2], [1.0, 0.7, 0.2]])
+    kw = {"depth": 2, "w_var": 2.0, "b_var": 0.1}
+    D = kernels.rkhs_sqdist(X, activation="step", **kw)
+    # the form given loses what an arccosine loses
+    np.testing.assert_allclose(kernels.rkhs_sqdist(X, activation=act, **kw), D, rtol=1e-6)
