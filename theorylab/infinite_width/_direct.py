@@ -71,6 +71,12 @@ class Rule:
 _VAST = 2.0**40
 
 
+def alike(alpha: Array, beta: Array) -> list[Array]:
+    """Return the indices of pairs whose larger scale is alike: a point far out costs its own pairs alone."""
+    power = np.ceil(np.log2(np.maximum(np.maximum(alpha, beta), 0.25)))
+    return [np.flatnonzero(power == p) for p in np.unique(power)]
+
+
 class PolarRule(Rule):
     """Polar quadrature at a resolution that two rules agree on."""
 
@@ -92,15 +98,22 @@ class PolarRule(Rule):
 
     def close(self, alpha: Array, beta: Array, near: Array, far: Array) -> tuple[Array, Array]:
         """Return D and Ddot."""
-        n = self.nodes(alpha, beta)
-        first, second = _quadrature.polar((self.fn, self.dfn), alpha, beta, near, far, n)
+        first, second = np.empty(alpha.size), np.empty(alpha.size)
+        for part in alike(alpha, beta):
+            al, be, n = alpha[part], beta[part], self.nodes(alpha[part], beta[part])
+            first[part], second[part] = _quadrature.polar(
+                (self.fn, self.dfn), al, be, near[part], far[part], n
+            )
         return first, second
 
     def _gap(self, alpha: Array, beta: Array, z: Array) -> Array:
         """Return ``D(alpha beta) - D(c)`` for standard deviations and ``z = (1 - rho) / 2``, arrays (N,)."""
         near, far = angle(z, 1.0 - z)
-        n = self.nodes(alpha, beta)
-        return _quadrature.polar_gap(self.fn, self.dfn, alpha, beta, near, far, bool(self.kinks), n)
+        out, kinked = np.empty(alpha.size), bool(self.kinks)
+        for part in alike(alpha, beta):
+            al, be, n = alpha[part], beta[part], self.nodes(alpha[part], beta[part])
+            out[part] = _quadrature.polar_gap(self.fn, self.dfn, al, be, near[part], far[part], kinked, n)
+        return out
 
 
 class LineRule(Rule):

@@ -200,11 +200,11 @@ class Engine:
     def _pair(self, against: bool, rows: Array, cols: Array) -> tuple[Array, Array]:
         """Return NNGP and NTK of pairs that nearly oppose each other or nearly coincide."""
         net, dx, dy = self.net, self.dx, self.dy
-        if against:
-            return _pairs.opposite(net, self.X, self.Y, dx, dy, rows, cols)
         # in many tiles even a few pairs add up
         many = rows.size * max(1, self.n * self.m // TILE**2)
         spans = spanned(net, dx, dy, many, self.loss)
+        if against:
+            return _pairs.opposite(net, self.X, self.Y, dx, dy, rows, cols, spans=spans)
         return _pairs.recompute(net, self.X, self.Y, dx, dy, rows, cols, spans=spans)[:2]
 
     def tiles(self, size: int) -> Iterator[tuple[slice, slice, Array, Array | None]]:

@@ -64,6 +64,8 @@ class Family:
         norm = np.linalg.norm(F, axis=0)
         norm[norm == 0.0] = 1.0
         q, r, order = qr(F / norm, mode="economic", pivoting=True)
+        if r[0, 0] == 0.0:  # the zero function, as the derivative of a step is
+            r[0, 0] = 1.0
         size = np.abs(np.diag(r))
         rank = max(1, int(np.count_nonzero(size > tol * size[0])))
         return alpha[order[:rank]], norm[order[:rank]], q[:, :rank], r[:rank, :rank]

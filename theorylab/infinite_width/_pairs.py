@@ -166,7 +166,15 @@ def _chunk(
 
 
 def opposite(
-    net: Network, X: Array, Y: Array, dx: Diagonal, dy: Diagonal, rows: Array, cols: Array, fan_in: int = 0
+    net: Network,
+    X: Array,
+    Y: Array,
+    dx: Diagonal,
+    dy: Diagonal,
+    rows: Array,
+    cols: Array,
+    fan_in: int = 0,
+    spans: Sequence[LayerDual] | None = None,
 ) -> tuple[Array, Array]:
     """Return NNGP and NTK of nearly antipodal pairs: ``1 + rho`` at the first layer from explicit sums."""
     family = net.act.family
@@ -182,6 +190,7 @@ def opposite(
         shift = (1.0 if bias > 0 else 0.0) if net.standard else bias
         return 2.0 * bias - k, 2.0 * shift - t
     K, T = np.empty(rows.size), np.empty(rows.size)
+    duals = None if spans is None else [f.paired for f in spans]
     for s in range(0, rows.size, _CHUNK):
         i, j = rows[s : s + _CHUNK], cols[s : s + _CHUNK]
         A, B = X[i].astype(np.float64), -Y[j].astype(np.float64)
@@ -196,7 +205,7 @@ def opposite(
         half = np.clip((e + 2.0 * net.b[0]) / np.where(g > 0, 2.0 * g, 1.0), 0.0, 1.0)
         half = np.where(g > 0, half, 0.5)
         K[s : s + _CHUNK], T[s : s + _CHUNK] = walk(
-            net, raw, dx.q[:, i], dy.q[:, j], fan_in or d, first=(1.0 - half, half)
+            net, raw, dx.q[:, i], dy.q[:, j], fan_in or d, first=(1.0 - half, half), duals=duals
         )
     return K, T
 

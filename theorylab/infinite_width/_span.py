@@ -19,6 +19,7 @@ from scipy.linalg import qr
 from ._activations import Activation
 from ._closed import angle
 from ._family import Family, by_modes, by_wedges, graded, modes_needed
+from ._gaps import covariance_gap
 from ._interpolate import (
     COUNT,
     POINTS,
@@ -82,6 +83,8 @@ class SpanDual:
             for p in range(len(table)):  # one by one, for temporaries as large as the table
                 table[p] = powers(table[p])
             self._anchor(family, table)
+        ends = np.asarray(act.fn(np.array([-1e-12, 1e-12])))
+        self.jumps = bool(abs(ends[1] - ends[0]) > 1e-9)
         self._mean: Array | None = None
         self._slopes: Array | None = None
 
@@ -232,13 +235,8 @@ class SpanDual:
         activation of one variable in units of `alpha` and `beta`.
         """
         ha, hb = left[0], right[0]
-        g = alpha * beta
-        z = np.clip(e / np.where(g > 0, 2.0 * g, 1.0), 0.0, 1.0)
-        near, far = angle(z, 1.0 - z)
-        gap, top = np.empty((alpha.size, 1)), np.empty((alpha.size, 1))
         wa, wb = self.weights(alpha * alpha), self.weights(beta * beta)
-        start = self._starts(wa, wb, left, right)[1]
-        pairs(wa[1], wb[1], near[:, None], far[:, None], self.mean(), start, gap)
+        gap = self._gap(alpha, beta, e, self._starts(wa, wb, left, right)[1], wa[1], wb[1])
         apart = np.flatnonzero(np.abs(diff) > (_RATIO - 1.0) * np.minimum(alpha, beta))
         out = np.empty((2, alpha.size))
         # three parts: the integrand varies on the scale of the smaller end
@@ -248,11 +246,23 @@ class SpanDual:
         node, weight = (cuts[:-1, None] + width * node).ravel(), (width * weight).ravel()
         between(alpha, beta, diff, self.slopes(), self.low, node, weight, out)
         if apart.size:
+            top = np.empty((alpha.size, 1))
             at = np.zeros_like(top), np.full_like(top, math.pi)
             pairs(wa[0], wb[0], *at, self.tables[0], np.empty(0), top)
             out[0, apart] = (ha - hb)[apart]
             out[1, apart] = (ha + hb - 2.0 * top[:, 0])[apart]
-        return np.maximum(e * gap[:, 0], 0.0), out[0], np.maximum(out[1], 0.0)
+        return gap, out[0], np.maximum(out[1], 0.0)
+
+    def _gap(self, alpha: Array, beta: Array, e: Array, start: Array, wa: Array, wb: Array) -> Array:
+        """Return ``D(g) - D(c)``; `start` is Ddot at the angle 0, `wa`, `wb` are the derivative's weights."""
+        g = alpha * beta
+        if self.jumps:  # which the derivative does not know of
+            return covariance_gap(self.act, alpha, beta, g - e, e)
+        z = np.clip(e / np.where(g > 0, 2.0 * g, 1.0), 0.0, 1.0)
+        near, far = angle(z, 1.0 - z)
+        out = np.empty((alpha.size, 1))
+        pairs(wa, wb, near[:, None], far[:, None], self.mean(), start, out)
+        return np.maximum(e * out[:, 0], 0.0)
 
 
 @functools.lru_cache(maxsize=32)
