@@ -95,3 +95,27 @@ def test_cosines_of_many_sizes_in_one_call():
     one = kernels.nngp(x, y, depth=1, activation="cos", w_var=1.5, b_var=0.01)
     # the exponents are differences of numbers near 1200
     np.testing.assert_allclose(one[0, 0], value, rtol=1e-12)
+
+
+def _chaotic_cosine(X, depth, w, b):
+    """NNGP and NTK in extended precision, by the half squared distance, which keeps its digits."""
+    X, w, b = X.astype(np.longdouble), np.longdouble(w), np.longdouble(b)
+    d = X.shape[1]
+    c = X @ X.T / d
+    h, q, t = ((X[:, None] - X) ** 2).sum(-1) / d / 2, np.diag(c), 0 * c
+    for _ in range(depth):
+        c, t, h, q = w * c + b, w * c + b + w * t, w * h, w * q + b
+        total, one, other = q[:, None] + q, np.exp(-q)[:, None], np.exp(-q)
+        c, t = (np.exp(-h) + np.exp(h - total)) / 2, t * (np.exp(-h) - np.exp(h - total)) / 2
+        h = -np.expm1(-h) / 2 + (one - other) ** 2 / 4 - one * other * np.expm1(h) / 2
+        q = (1 + np.exp(-2 * q)) / 2
+    return c, c + t
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("n", [6, 80])
+def test_chaotic_layers_of_points_alike_by_their_bias(scale, n):
+    X = scale * np.random.default_rng(0).normal(size=(n, 5))
+    got = kernels.nngp_ntk(X, depth=40, activation="cos", w_var=4.0, b_var=2.0)
+    for g, v in zip(got, _chaotic_cosine(X, 40, 4.0, 2.0)):
+        np.testing.assert_allclose(g, v.astype(np.float64), rtol=1e-13)

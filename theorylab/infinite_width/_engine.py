@@ -95,6 +95,9 @@ class Engine:
         elif net.depth > 10:
             close = max(close, 1e-2)
         self.bound = 1.0 - 2.0 * close
+        # a jump takes the root of each rounding and chaotic layers amplify it: pairs that coincide because
+        # of the bias count too
+        self.biased = net.b[0] > 0 and (net.act.degree == 0 or self.touchy or rough)
         self.rx, self.ry = (inverse_root(s * self.d) for s in (self.sx, self.sy))
         self.kd, self.td = kernel_diagonal(net, self.sx, self.d, self.dx)
         self.fill = self._choose()
@@ -168,8 +171,7 @@ class Engine:
         room = max(64, n * m // 20)
         rows, cols = np.empty(room, dtype=np.intp), np.empty(room, dtype=np.intp)
         gram = tile.gram
-        if self.net.act.degree == 0 and self.net.b[0] > 0:
-            # a jump takes the root of each rounding: pairs that coincide because of the bias count too
+        if self.biased:
             a, b = self.dx.q[0, i0 : i0 + n, None], self.dy.q[0, j0 : j0 + m]
             gram = (self.net.w[0] / self.d * gram.astype(np.float64) + self.net.b[0]) / np.sqrt(a * b)
             rx, ry = np.ones(n), np.ones(m)
@@ -183,7 +185,7 @@ class Engine:
             rows, cols = rows[below], cols[below]
         if (self.touchy or self.bent) and self.n * self.m > _FEW:
             # points whose norms differ by a third are apart, hence not delicate
-            long, wide = np.sqrt(self.sx[rows + i0]), np.sqrt(self.sy[cols + j0])
+            long, wide = np.sqrt(self.dx.q[0, rows + i0]), np.sqrt(self.dy.q[0, cols + j0])
             near = (long - wide) ** 2 <= 0.1 * long * wide
             rows, cols = rows[near], cols[near]
         if rows.size == 0:
