@@ -173,7 +173,9 @@ class Engine:
         gram = tile.gram
         if self.biased:
             a, b = self.dx.q[0, i0 : i0 + n, None], self.dy.q[0, j0 : j0 + m]
-            gram = (self.net.w[0] / self.d * gram.astype(np.float64) + self.net.b[0]) / np.sqrt(a * b)
+            gram = (self.net.w[0] / self.d * gram.astype(np.float64) + self.net.b[0]) / (
+                np.sqrt(a) * np.sqrt(b)
+            )
             rx, ry = np.ones(n), np.ones(m)
         count = _fused.close_pairs(gram, ry, rx, self.bound, rows, cols)
         if count > room:  # duplicated or one-dimensional data: most of the tile is delicate
