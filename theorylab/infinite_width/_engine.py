@@ -98,7 +98,8 @@ class Engine:
         # a jump takes the root of each rounding and chaotic layers amplify it: pairs that coincide because
         # of the bias count too
         self.biased = net.b[0] > 0 and (net.act.degree == 0 or self.touchy or rough)
-        self.rx, self.ry = (inverse_root(s * self.d) for s in (self.sx, self.sy))
+        first = (self.dx.q[0], self.dy.q[0]) if self.biased else (self.sx * self.d, self.sy * self.d)
+        self.rx, self.ry = map(inverse_root, first)
         self.kd, self.td = kernel_diagonal(net, self.sx, self.d, self.dx)
         self.fill = self._choose()
 
@@ -126,7 +127,8 @@ class Engine:
         if net.depth and not cheap and not blind and (homogeneous or sphere) and min(self.n, self.m) > 1:
             tables = collapse(net, 1.0 if homogeneous else math.sqrt(high), self.d)
             gx, gy = (np.sqrt(s) if homogeneous else np.ones_like(s) for s in (self.sx, self.sy))
-            return tabulated(tables, self.rx, self.ry, gx, gy)
+            rx, ry = (inverse_root(s * self.d) for s in (self.sx, self.sy))
+            return tabulated(tables, rx, ry, gx, gy)
         if family is not None and not blind and not (net.standard and 0.0 in net.w):
             return fused(net, family, self.dx, self.dy, self.sx, self.sy, self.d, self.dtype)
         duals = spanned(net, self.dx, self.dy, self.n * self.m // (1 + self.symmetric), self.loss)
@@ -167,20 +169,14 @@ class Engine:
 
     def _repair(self, i0: int, j0: int, tile: Tile) -> None:
         n, m = tile.gram.shape
-        rx, ry = self.rx[i0 : i0 + n], self.ry[j0 : j0 + m]
         room = max(64, n * m // 20)
         rows, cols = np.empty(room, dtype=np.intp), np.empty(room, dtype=np.intp)
-        gram = tile.gram
-        if self.biased:
-            a, b = self.dx.q[0, i0 : i0 + n, None], self.dy.q[0, j0 : j0 + m]
-            gram = (self.net.w[0] / self.d * gram.astype(np.float64) + self.net.b[0]) / (
-                np.sqrt(a) * np.sqrt(b)
-            )
-            rx, ry = np.ones(n), np.ones(m)
-        count = _fused.close_pairs(gram, ry, rx, self.bound, rows, cols)
+        w, b = (self.net.w[0] / self.d, self.net.b[0]) if self.biased else (1.0, 0.0)
+        scales = self.ry[j0 : j0 + m], self.rx[i0 : i0 + n]
+        count = _fused.close_pairs(tile.gram, w, b, *scales, self.bound, rows, cols)
         if count > room:  # duplicated or one-dimensional data: most of the tile is delicate
             rows, cols = np.empty(count, dtype=np.intp), np.empty(count, dtype=np.intp)
-            _fused.close_pairs(gram, ry, rx, self.bound, rows, cols)
+            _fused.close_pairs(tile.gram, w, b, *scales, self.bound, rows, cols)
         rows, cols = rows[:count], cols[:count]
         if self.symmetric and i0 == j0:
             below = rows > cols
@@ -192,7 +188,7 @@ class Engine:
             rows, cols = rows[near], cols[near]
         if rows.size == 0:
             return
-        positive = gram[rows, cols] > 0
+        positive = w * tile.gram[rows, cols] + b > 0
         # with a bias that counts, opposite points are far from opposite after the first layer
         balanced = self.net.b[0] <= 1e-6 * float(self.dx.q[0].max())
         for mask, against in ((positive, False), (~positive, True)):

@@ -235,18 +235,20 @@ def erf(
 
 
 @jit
-def close_pairs(C: Array, s: Array, si: Array, bound: float, rows: Array, cols: Array) -> int:
-    """Write the indices of pairs with ``|x . y| s_i s_j > bound``; return how many there are in all."""
+def close_pairs(
+    C: Array, w: float, b: float, s: Array, si: Array, bound: float, rows: Array, cols: Array
+) -> int:
+    """Write the indices of pairs with ``|w x . y + b| s_i s_j > bound``; return how many there are in all."""
     n, m = C.shape
     count = 0
     for i in range(n):
         here = 0
         scale = si[i]
         for j in range(m):
-            here += abs(C[i, j]) * (scale * s[j]) > bound
+            here += abs(w * C[i, j] + b) * (scale * s[j]) > bound
         if here:
             for j in range(m):
-                if abs(C[i, j]) * (scale * s[j]) > bound:
+                if abs(w * C[i, j] + b) * (scale * s[j]) > bound:
                     if count < rows.size:
                         rows[count] = i
                         cols[count] = j
